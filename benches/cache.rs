@@ -1,9 +1,9 @@
 //! Measures the state machine by itself, at 1,000,000 entries of 16-byte keys and 64-byte values:
 //!
-//! `cargo bench --bench cache [-- clear|steady|fork]`. Prints one line a figure: what an entry takes in memory beyond its key
+//! `cargo bench --bench cache [-- clear|steady|fork|restore]`. Prints one line a figure: what an entry takes in memory beyond its key
 //! and value, how long the longest log entry takes while the policy is switched, the capacity is made smaller, or keys
-//! are cleared (with `clear`, only that), how long writes and counts of reads take (with `steady`, only that), and what an
-//! open fork adds to writes (with `fork`, only that). How fast things are is printed, not judged.
+//! are cleared (with `clear`, only that), how long writes and counts of reads take (with `steady`, only that), what an
+//! open fork adds to writes (with `fork`, only that), and how long a start from a snapshot takes (with `restore`, only that). How fast things are is printed, not judged.
 
 #[path = "../src/allocator.rs"]
 mod allocator;
@@ -36,7 +36,9 @@ fn main() {
         memory(policy);
         return;
     }
-    for (name, part) in [("clear", clear as fn(Policy)), ("steady", steady), ("fork", fork)] {
+    for (name, part) in
+        [("clear", clear as fn(Policy)), ("steady", steady), ("fork", fork), ("restore", restore)]
+    {
         if std::env::args().any(|argument| argument == name) {
             POLICIES.into_iter().for_each(part);
             return;
@@ -56,6 +58,7 @@ fn main() {
     POLICIES.into_iter().for_each(clear);
     POLICIES.into_iter().for_each(steady);
     POLICIES.into_iter().for_each(fork);
+    POLICIES.into_iter().for_each(restore);
 }
 
 /// A cache, and a generator of numbers that are the same every time.
@@ -108,7 +111,11 @@ impl Bench {
 
     /// The keys come in no order.
     fn put(&mut self, number: u64) -> Duration {
-        let key = Key::new(&key_of(number)).expect("a key");
+        self.put_key(&key_of(number))
+    }
+
+    fn put_key(&mut self, key: &str) -> Duration {
+        let key = Key::new(key).expect("a key");
         let value = Value { bytes: Bytes::from(vec![b'v'; VALUE_BYTES]), content_type: None };
         let condition = Condition::Always;
         self.apply(
@@ -251,6 +258,33 @@ fn fork(policy: Policy) {
             "fork {}: a put {what} takes {plain:.0} ns at the median without, {forked:.0} ns with an open fork: {:.0} more",
             policy.name(),
             forked - plain,
+        );
+    }
+}
+
+/// How long it takes to read a snapshot, whose keys came in their order, or in none.
+fn restore(policy: Policy) {
+    const ROUNDS: usize = 5;
+    let config = CacheConfig { policy, capacity_entries: ENTRIES, ..CacheConfig::default() };
+    let mut sorted = Bench { cache: Cache::new(config), state: 1 };
+    (0..ENTRIES).for_each(|number| drop(sorted.put_key(&format!("{number:016}"))));
+    for (what, bench) in [("in their order", sorted), ("in no order", Bench::full(policy))] {
+        let mut snapshot = Vec::new();
+        bench.cache.snapshot_view().encode(&mut snapshot).expect("it is written");
+        drop(bench);
+        let mut restored = || {
+            let begun = Instant::now();
+            let cache = Cache::restore(snapshot.as_slice()).expect("it is read");
+            let took = begun.elapsed();
+            assert_eq!(cache.len(), ENTRIES);
+            took
+        };
+        let mut rounds: Vec<Duration> = (0..ROUNDS).map(|_| restored()).collect();
+        rounds.sort();
+        println!(
+            "restore {}: {ENTRIES} entries whose keys came {what} take {:.0} ms at the median",
+            policy.name(),
+            ms(rounds[ROUNDS / 2]),
         );
     }
 }

@@ -5,7 +5,7 @@ use super::eviction::Capacity;
 use super::limits::{CAPACITY_ENTRIES_MAX, TOUCH_INTERVAL_MS, TOUCHES_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use super::{CommandError, InvalidField, Policy};
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 
 /// The cache's settings, equal on every node at equal index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl CacheConfig {
     }
 
     /// Reads what [`encode`](Self::encode) wrote. The ranges are not checked.
-    pub(super) fn decode(source: &mut Decoder<impl Read>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(source: &mut Decoder<impl BufRead>) -> Result<Self, DecodeError> {
         let policy = Policy::from_number(source.u8()?)
             .ok_or(DecodeError::Damaged("a policy has an unknown number"))?;
         Ok(Self {

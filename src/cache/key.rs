@@ -41,6 +41,12 @@ impl Key {
     /// # Errors
     /// [`KeyError`] says which rule it breaks.
     pub(super) fn stored(text: &str) -> Result<Self, KeyError> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Whether a text could be a key in a log or a snapshot.
+    pub(super) fn check(text: &str) -> Result<(), KeyError> {
         if text.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -52,7 +58,7 @@ impl Key {
         let control = if plain { None } else { text.chars().find(|c| c.is_control()) };
         match control {
             Some(c) => Err(KeyError::Control(u32::from(c))),
-            None => Ok(Self(text.into())),
+            None => Ok(()),
         }
     }
 

@@ -34,16 +34,14 @@ struct Position {
 }
 
 impl KeyIndex {
-    /// Builds the index from slots in the order of their keys.
-    pub fn of_sorted(slots: &[u32]) -> Self {
+    /// The index of these slots; `None` if two have the same key.
+    pub fn of(slab: &Slab, slots: &[u32]) -> Option<Self> {
+        let sorted = sorted_by_key(slab, slots)?;
         let mut hints = Hints::default();
-        hints.fit(slots.len() as u64);
-        Self {
-            chunks: slots.chunks(JOINED_SLOTS_MAX).map(<[u32]>::to_vec).collect(),
-            len: slots.len() as u64,
-            hints,
-            hints_from: 0,
-        }
+        hints.fit(sorted.len() as u64);
+        let len = sorted.len() as u64;
+        let chunks = sorted.chunks(JOINED_SLOTS_MAX).map(<[u32]>::to_vec).collect();
+        Some(Self { chunks, len, hints, hints_from: 0 })
     }
 
     pub fn len(&self) -> u64 {
@@ -230,12 +228,34 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(key)
 }
 
+/// Slots in the order of their keys; `None` if two have the same. The keys themselves are anywhere in memory, so the first eight bytes
+/// in which any of them differ are compared first, which lie beside the slot.
+fn sorted_by_key(slab: &Slab, slots: &[u32]) -> Option<Vec<u32>> {
+    let key = |slot: u32| slab.entry(slot).map_or(&[][..], |entry| entry.record.key_bytes());
+    let first = slots.first().map_or(&[][..], |slot| key(*slot));
+    let common = slots.iter().fold(first, |common, slot| {
+        let equal = common.iter().zip(key(*slot)).take_while(|(left, right)| left == right);
+        &common[..equal.count()]
+    });
+    let begin = |slot: u32| {
+        let (mut word, differs) = ([0; 8], &key(slot)[common.len()..]);
+        let length = differs.len().min(word.len());
+        word[..length].copy_from_slice(&differs[..length]);
+        u64::from_be_bytes(word)
+    };
+    let mut sorted: Vec<(u64, u32)> = slots.iter().map(|slot| (begin(*slot), *slot)).collect();
+    sorted.sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| key(left.1).cmp(key(right.1))));
+    let is_twice = sorted.windows(2).any(|pair| pair[0].0 == pair[1].0 && key(pair[0].1) == key(pair[1].1));
+    (!is_twice).then(|| sorted.into_iter().map(|(_, slot)| slot).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::Key;
     use crate::cache::entry::{Entry, Lifetime};
     use crate::cache::record::Record;
+    use proptest::prelude::*;
 
     fn insert(index: &mut KeyIndex, slab: &mut Slab, number: u64) -> u32 {
         insert_key(index, slab, &format!("{number:08}"))
@@ -246,6 +266,29 @@ mod tests {
         let slot = slab.insert(Entry::new(Record::new(&key, b"", None, None), Lifetime::FOREVER, 1, 0, 0));
         index.insert(slab, slot);
         slot
+    }
+
+    proptest! {
+        /// Short ones, which begin others, and such that differ behind the first eight bytes in which any do.
+        #[test]
+        fn slots_are_sorted_by_their_keys(
+            common in "(|user:|é)",
+            ends in proptest::collection::vec("[a-cé]{0,2}(|aaaaaaaa)[a-c]{1,3}", 0..40),
+        ) {
+            let mut slab = Slab::default();
+            let (mut keys, mut slots) = (Vec::new(), Vec::new());
+            for end in ends {
+                let key = Key::new(&format!("{common}{end}")).unwrap();
+                slots.push(slab.insert(Entry::new(Record::new(&key, b"", None, None), Lifetime::FOREVER, 1, 0, 0)));
+                keys.push(key);
+            }
+            let mut expected: Vec<(Key, u32)> = keys.into_iter().zip(slots.iter().copied()).collect();
+            expected.sort();
+            let is_twice = expected.windows(2).any(|pair| pair[0].0 == pair[1].0);
+            let sorted = sorted_by_key(&slab, &slots);
+            let expected: Vec<u32> = expected.into_iter().map(|(_, slot)| slot).collect();
+            prop_assert_eq!(sorted, (!is_twice).then_some(expected));
+        }
     }
 
     /// Keys in order of time that go in the same order, but for a few: what is left must not keep the chunks of

@@ -3,7 +3,7 @@
 use super::codec::{DecodeError, Decoder, put_bool, put_u32, put_u64};
 use super::digest::Sum;
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 /// Items numbered in the order in which they were added. An item can be taken out of the middle; its number stays as a
@@ -64,7 +64,7 @@ impl<T: Clone> NumberedQueue<T> {
     }
 
     /// Reads what [`encode`](Self::encode) wrote: at most `max` items and gaps.
-    pub fn decode<R: Read>(
+    pub fn decode<R: BufRead>(
         source: &mut Decoder<R>,
         max: usize,
         item: impl Fn(&mut Decoder<R>) -> Result<T, DecodeError>,

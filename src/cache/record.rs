@@ -25,26 +25,29 @@ impl Record {
 
     /// Packs a key and a value whose limits were checked. (A longer content type or origin would be cut, never misread.)
     pub fn new(key: &Key, bytes: &[u8], content_type: Option<&str>, origin: Option<&str>) -> Self {
-        let key = key.as_str().as_bytes();
-        let media = content_type.unwrap_or_default().as_bytes();
+        let [media, origin] = [content_type, origin].map(|text| text.unwrap_or_default().as_bytes());
         let media = &media[..media.len().min(CONTENT_TYPE_BYTES_MAX)];
-        let origin = origin.unwrap_or_default().as_bytes();
         let origin = &origin[..origin.len().min(ORIGIN_BYTES_MAX)];
-        let [low, high] = (key.len() as u16).to_le_bytes();
-        let lengths = [low, high, media.len() as u8, origin.len() as u8];
-        Self(SharedBytes::concat([&lengths, key, media, origin, bytes]))
+        Self::pack(key.as_str().as_bytes(), media, origin, bytes)
     }
 
     /// Packs the parts of a snapshot; `None` when one of them is not well formed.
-    pub fn from_parts(key: &Key, media: &[u8], origin: &[u8], bytes: &[u8]) -> Option<Self> {
-        let well_formed = media.len() <= CONTENT_TYPE_BYTES_MAX
+    pub fn from_parts([key, media, origin, bytes]: [&[u8]; 4]) -> Option<Self> {
+        let key_is_one = std::str::from_utf8(key).is_ok_and(|text| Key::check(text).is_ok());
+        let well_formed = key_is_one
+            && media.len() <= CONTENT_TYPE_BYTES_MAX
             && media.iter().all(|b| (0x20..0x7f).contains(b))
             && (origin.is_empty() || is_origin(origin))
             && bytes.len() <= VALUE_BYTES_MAX;
-        let (media, origin) = (std::str::from_utf8(media).ok()?, std::str::from_utf8(origin).ok()?);
-        let well_formed =
-            well_formed && (Kind::of(Some(media)) == Kind::String || Hash::read(bytes).is_some());
-        well_formed.then(|| Self::new(key, bytes, Some(media), Some(origin)))
+        let kind = Kind::of(Some(std::str::from_utf8(media).ok()?));
+        let well_formed = well_formed && (kind == Kind::String || Hash::read(bytes).is_some());
+        well_formed.then(|| Self::pack(key, media, origin, bytes))
+    }
+
+    fn pack(key: &[u8], media: &[u8], origin: &[u8], bytes: &[u8]) -> Self {
+        let [low, high] = (key.len() as u16).to_le_bytes();
+        let lengths = [low, high, media.len() as u8, origin.len() as u8];
+        Self(SharedBytes::concat([&lengths, key, media, origin, bytes]))
     }
 
     /// Whether something else holds this record too.
@@ -208,8 +211,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_has_no_hash_that_is_none() {
-        let key = Key::new("h").expect("a key");
-        let from_parts = |media: &str, bytes: &[u8]| Record::from_parts(&key, media.as_bytes(), b"", bytes);
+        let from_parts = |media: &str, bytes: &[u8]| Record::from_parts([b"k", media.as_bytes(), b"", bytes]);
         let hash = b"\x01\x01\0\0\0\x02\0\0\0\x01a";
         assert_eq!(from_parts(HASH_CONTENT_TYPE, hash).map(|record| record.kind()), Some(Kind::Hash));
         assert!(from_parts(HASH_CONTENT_TYPE, &hash[..10]).is_none());

@@ -15,6 +15,7 @@ pub(super) type U56 = ShortInt<7>;
 impl<const N: usize> ShortInt<N> {
     pub const MAX: u64 = (1 << (8 * N)) - 1;
 
+    #[inline]
     pub fn get(self) -> u64 {
         let mut bytes = [0; size_of::<u64>()];
         bytes[..N].copy_from_slice(&self.0);
@@ -23,9 +24,11 @@ impl<const N: usize> ShortInt<N> {
 }
 
 impl<const N: usize> From<u64> for ShortInt<N> {
+    #[inline]
     fn from(number: u64) -> Self {
-        let bytes = number.min(Self::MAX).to_le_bytes();
-        Self(std::array::from_fn(|at| bytes[at]))
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&number.min(Self::MAX).to_le_bytes()[..N]);
+        Self(bytes)
     }
 }
 

@@ -105,19 +105,15 @@ impl Store {
             return Err("two clears are not in the order of the log");
         }
         // The entries that can be read, then those of each clear.
-        let mut parts: Vec<Vec<(&[u8], u32)>> = vec![Vec::new(); 1 + clears.len()];
+        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); 1 + clears.len()];
         for (slot, entry) in slab.iter() {
             let key = entry.record.key_bytes();
             let clear = clears.iter().position(|clear| clear.covers(key, entry.created_revision.get()));
-            parts[clear.map_or(0, |at| 1 + at)].push((key, slot));
+            parts[clear.map_or(0, |at| 1 + at)].push(slot);
         }
         let mut indexes = Vec::with_capacity(parts.len());
-        for mut by_key in parts {
-            by_key.sort_unstable();
-            if by_key.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-                return Err("two entries have the same key");
-            }
-            indexes.push(KeyIndex::of_sorted(&by_key.iter().map(|(_, slot)| *slot).collect::<Vec<u32>>()));
+        for slots in parts {
+            indexes.push(KeyIndex::of(&slab, &slots).ok_or("two entries have the same key")?);
         }
         let mut indexes = indexes.into_iter();
         let index = indexes.next().unwrap_or_default();

@@ -86,7 +86,7 @@ pub(super) fn of_command(error: &CommandError) -> Reply {
 pub(super) fn is_no_command(reply: &Reply) -> bool {
     let Reply::Error(text) = reply else { return false };
     let is_of_subcommand = |rest: &str| rest.split_once('\'').is_some_and(|(name, _)| name.contains('|'));
-    text.starts_with("ERR unknown subcommand ")
+    text.starts_with("ERR unknown subcommand '")
         || text.strip_prefix("ERR wrong number of arguments for '").is_some_and(is_of_subcommand)
 }
 

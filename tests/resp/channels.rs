@@ -113,6 +113,13 @@ async fn what_no_client_may_say_is_refused() {
                     "-ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.",
                 ),
                 ("GET a", "nil"),
+                // As in Redis, it is found out when it is carried out.
+                ("MULTI", "+OK"),
+                ("PUBSUB CHANNELS x y", "+QUEUED"),
+                (
+                    "EXEC",
+                    "[-ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.]",
+                ),
             ],
         );
     })

@@ -12,7 +12,7 @@ use crate::cache::{
     Absence, BatchFault, CacheConfig, CommandError, EntryInfo, Found, InvalidField, KeyInfo, KeyState, Kind,
     MergeResult, OpRefusal, Outcome, Removal, RemovalCause, Value,
 };
-use std::io::{Read, Result, Write};
+use std::io::{BufRead, Result, Write};
 
 pub(super) fn encode(result: &CommandResult, out: &mut impl Write) -> Result<()> {
     match result {
@@ -35,7 +35,7 @@ pub(super) fn decode_all(encoded: &[u8]) -> Option<CommandResult> {
 }
 
 pub(in crate::cache) fn decode(
-    source: &mut Decoder<impl Read>,
+    source: &mut Decoder<impl BufRead>,
 ) -> std::result::Result<CommandResult, DecodeError> {
     Ok(if source.bool()? { Err(error(source)?) } else { Ok(outcome(source)?) })
 }
@@ -181,7 +181,7 @@ fn put_single(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
     }
 }
 
-fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, DecodeError> {
+fn outcome(source: &mut Decoder<impl BufRead>) -> std::result::Result<Outcome, DecodeError> {
     let tag = source.u8()?;
     if tag != 7 && tag != 14 {
         return single(source, tag);
@@ -208,7 +208,7 @@ fn outcome(source: &mut Decoder<impl Read>) -> std::result::Result<Outcome, Deco
     Ok(Outcome::Batch { revision, outcomes })
 }
 
-fn single(source: &mut Decoder<impl Read>, tag: u8) -> std::result::Result<Outcome, DecodeError> {
+fn single(source: &mut Decoder<impl BufRead>, tag: u8) -> std::result::Result<Outcome, DecodeError> {
     Ok(match tag {
         0 => Outcome::Put { revision: source.u64()?, created: source.bool()?, previous: found(source)? },
         1 => Outcome::Deleted { revision: source.u64()?, previous: found(source)? },
@@ -282,7 +282,7 @@ fn put_key_state(out: &mut impl Write, state: &KeyState) -> Result<()> {
     }
 }
 
-fn key_state(source: &mut Decoder<impl Read>) -> std::result::Result<KeyState, DecodeError> {
+fn key_state(source: &mut Decoder<impl BufRead>) -> std::result::Result<KeyState, DecodeError> {
     if !source.bool()? {
         return Ok(KeyState::Absent(absence(source)?));
     }
@@ -307,7 +307,7 @@ fn put_absence(out: &mut impl Write, absence: &Absence) -> Result<()> {
     put_u64(out, at_ms)
 }
 
-fn absence(source: &mut Decoder<impl Read>) -> std::result::Result<Absence, DecodeError> {
+fn absence(source: &mut Decoder<impl BufRead>) -> std::result::Result<Absence, DecodeError> {
     let known_after = source.u64()?;
     let cause = match source.u8()? {
         0 => return Ok(Absence { removal: None, known_after }),
@@ -333,7 +333,7 @@ fn put_value(out: &mut impl Write, value: &Value) -> Result<()> {
     put_bytes(out, &value.bytes)
 }
 
-fn value(source: &mut Decoder<impl Read>) -> std::result::Result<Value, DecodeError> {
+fn value(source: &mut Decoder<impl BufRead>) -> std::result::Result<Value, DecodeError> {
     let content_type = source.text(CONTENT_TYPE_BYTES_MAX)?;
     let bytes = source.bytes(VALUE_BYTES_MAX)?;
     let content_type = if content_type.is_empty() { None } else { Some(content_type.into()) };
@@ -351,7 +351,7 @@ fn put_info(out: &mut impl Write, info: &EntryInfo) -> Result<()> {
     put_bytes(out, info.origin.as_deref().unwrap_or_default().as_bytes())
 }
 
-fn info(source: &mut Decoder<impl Read>) -> std::result::Result<EntryInfo, DecodeError> {
+fn info(source: &mut Decoder<impl BufRead>) -> std::result::Result<EntryInfo, DecodeError> {
     let mut info = EntryInfo {
         revision: source.u64()?,
         created_revision: source.u64()?,
@@ -369,7 +369,7 @@ fn info(source: &mut Decoder<impl Read>) -> std::result::Result<EntryInfo, Decod
     Ok(info)
 }
 
-fn found(source: &mut Decoder<impl Read>) -> std::result::Result<Option<Found>, DecodeError> {
+fn found(source: &mut Decoder<impl BufRead>) -> std::result::Result<Option<Found>, DecodeError> {
     if !source.bool()? {
         return Ok(None);
     }
@@ -438,7 +438,7 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
     }
 }
 
-fn error(source: &mut Decoder<impl Read>) -> std::result::Result<CommandError, DecodeError> {
+fn error(source: &mut Decoder<impl BufRead>) -> std::result::Result<CommandError, DecodeError> {
     let tag = source.u8()?;
     let too_far = |_| DecodeError::Damaged("a position in a batch is over its limit");
     let op = source.option()?.map(u32::try_from).transpose().map_err(too_far)?;

@@ -4,7 +4,7 @@ use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 use std::fmt::Debug;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 
 /// Why an entry is inserted into an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub(in crate::cache) trait EvictionPolicy: Debug + Send + Sync {
         Box::new(())
     }
     /// Reads what [`PolicyState::encode`] wrote, into a policy without entries.
-    fn restore_state(&mut self, _source: &mut Decoder<&mut dyn Read>) -> Result<(), DecodeError> {
+    fn restore_state(&mut self, _source: &mut Decoder<&mut dyn BufRead>) -> Result<(), DecodeError> {
         Ok(())
     }
     /// The same as the state's [`digest_words`](PolicyState::digest_words). A policy whose state is large keeps them

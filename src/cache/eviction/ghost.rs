@@ -7,7 +7,7 @@ use crate::cache::codec::{DecodeError, Decoder, put_u32};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::limits::CAPACITY_ENTRIES_MAX;
 use crate::cache::numbered_queue::NumberedQueue;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::num::NonZeroU32;
 
 /// How many of the oldest are dropped for each that is added: more than one, so that the queue shrinks when its limit
@@ -31,7 +31,7 @@ impl Default for Ghost {
 
 impl Ghost {
     /// Reads what [`PolicyState::encode`] wrote.
-    pub fn decode(source: &mut Decoder<impl Read>) -> Result<Self, DecodeError> {
+    pub fn decode(source: &mut Decoder<impl BufRead>) -> Result<Self, DecodeError> {
         let fingerprint = |source: &mut Decoder<_>| {
             NonZeroU32::new(source.u32()?).ok_or(DecodeError::Damaged("a fingerprint is 0"))
         };

@@ -15,7 +15,7 @@ use crate::cache::memory::in_tree;
 use crate::cache::short_int::U56;
 use crate::cache::slab::Slab;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 
 pub(super) const REGISTRATION: Registration =
     Registration { number: 2, name: "lfu", level: 1, evicts: true, new: || Box::<Lfu>::default() };
@@ -113,7 +113,7 @@ impl EvictionPolicy for Lfu {
         Box::new(self.age)
     }
 
-    fn restore_state(&mut self, source: &mut Decoder<&mut dyn Read>) -> Result<(), DecodeError> {
+    fn restore_state(&mut self, source: &mut Decoder<&mut dyn BufRead>) -> Result<(), DecodeError> {
         self.age = Age(source.u64()?);
         if self.age.0 <= AGE_MAX { Ok(()) } else { Err(DecodeError::Damaged("the age is over its limit")) }
     }

@@ -6,7 +6,7 @@ use crate::cache::codec::{DecodeError, Decoder, put_u8};
 use crate::cache::digest::{Sum, hash_words};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 
 /// Every policy's order. New entries are inserted into that of the policy in force. After a switch the others are moved
 /// there, a bounded number at a time, those that would stay longest first; until then, those left behind are
@@ -142,7 +142,7 @@ impl PolicySet {
     }
 
     /// Reads what [`PolicyStates::encode`] wrote, into policies without entries.
-    pub fn restore_states(&mut self, source: &mut Decoder<impl Read>) -> Result<(), DecodeError> {
+    pub fn restore_states(&mut self, source: &mut Decoder<impl BufRead>) -> Result<(), DecodeError> {
         let mut before = None;
         for _ in 0..source.u8()? {
             let number = source.u8()?;

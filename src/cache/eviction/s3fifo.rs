@@ -14,7 +14,7 @@ use crate::cache::codec::{DecodeError, Decoder};
 use crate::cache::entry::Usage;
 use crate::cache::slab::Slab;
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::BufRead;
 
 pub(super) const REGISTRATION: Registration =
     Registration { number: 3, name: "s3fifo", level: 1, evicts: true, new: || Box::<S3Fifo>::default() };
@@ -254,7 +254,7 @@ impl EvictionPolicy for S3Fifo {
         self.ghost.state()
     }
 
-    fn restore_state(&mut self, source: &mut Decoder<&mut dyn Read>) -> Result<(), DecodeError> {
+    fn restore_state(&mut self, source: &mut Decoder<&mut dyn BufRead>) -> Result<(), DecodeError> {
         self.ghost = Ghost::decode(source)?;
         Ok(())
     }

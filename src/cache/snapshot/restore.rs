@@ -31,7 +31,7 @@ use crate::cache::{
     JoinToken, Key, Quota, Role, SecretHash, Stats, Token, TokenLimits, Tokens,
 };
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::num::NonZeroU64;
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -132,7 +132,7 @@ struct Head {
     recency_clock: u64,
 }
 
-fn head(source: &mut Decoder<impl Read>) -> std::result::Result<Head, RestoreError> {
+fn head(source: &mut Decoder<impl BufRead>) -> std::result::Result<Head, RestoreError> {
     if source.array()? != MAGIC {
         return Err(RestoreError::NotASnapshot);
     }
@@ -155,7 +155,7 @@ fn head(source: &mut Decoder<impl Read>) -> std::result::Result<Head, RestoreErr
     Ok(Head { written, index, now_ms, config, stats, feature_level, recency_clock })
 }
 
-fn stats(source: &mut Decoder<impl Read>) -> Result<Stats> {
+fn stats(source: &mut Decoder<impl BufRead>) -> Result<Stats> {
     let mut words = Stats::default().words();
     for word in &mut words {
         *word = source.counter()?;
@@ -163,7 +163,7 @@ fn stats(source: &mut Decoder<impl Read>) -> Result<Stats> {
     Ok(Stats::from_words(words))
 }
 
-fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
+fn slab(source: &mut Decoder<impl BufRead>) -> Result<Slab> {
     let mut slab = Slab::default();
     for _ in 0..source.u32()? {
         slab.restore_slot(slot(source)?);
@@ -183,7 +183,7 @@ fn slab(source: &mut Decoder<impl Read>) -> Result<Slab> {
     Ok(slab)
 }
 
-fn clears(source: &mut Decoder<impl Read>, entries: u64) -> Result<Vec<Clear>> {
+fn clears(source: &mut Decoder<impl BufRead>, entries: u64) -> Result<Vec<Clear>> {
     // Each has an entry left, all of which were read.
     let length = source.u32()?;
     if u64::from(length) > entries {
@@ -194,7 +194,7 @@ fn clears(source: &mut Decoder<impl Read>, entries: u64) -> Result<Vec<Clear>> {
     (0..length).map(&mut clear).collect()
 }
 
-fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {
+fn slot(source: &mut Decoder<impl BufRead>) -> Result<Slot> {
     let used = source.bool()?;
     let generation = source.u32()?;
     if !used {
@@ -203,15 +203,14 @@ fn slot(source: &mut Decoder<impl Read>) -> Result<Slot> {
     Ok(Slot { generation, entry: Some(entry(source)?) })
 }
 
-fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
+fn entry(source: &mut Decoder<impl BufRead>) -> Result<Entry> {
     let frequency =
         u16::try_from(source.u32()?).map_err(|_| DecodeError::Damaged("a frequency is over its limit"))?;
     let policy = source.u8()?;
-    let key = key(source)?;
-    let media = source.bytes(CONTENT_TYPE_BYTES_MAX)?;
-    let origin = source.bytes(ORIGIN_BYTES_MAX)?;
-    let record = Record::from_parts(&key, &media, &origin, &source.bytes(VALUE_BYTES_MAX)?)
-        .ok_or(DecodeError::Damaged("a value is not well formed"))?;
+    // Key, content type, origin and value.
+    let max = [KEY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, ORIGIN_BYTES_MAX, VALUE_BYTES_MAX];
+    let record = source.strings(max, Record::from_parts)?;
+    let record = record.ok_or(DecodeError::Damaged("a key or a value is not well formed"))?;
     let mut entry = Entry::new(record, Lifetime::FOREVER, 0, 0, 0);
     entry.revision = short_int(source)?;
     entry.created_revision = short_int(source)?;
@@ -226,7 +225,7 @@ fn entry(source: &mut Decoder<impl Read>) -> Result<Entry> {
     Ok(entry)
 }
 
-fn short_int<const N: usize>(source: &mut Decoder<impl Read>) -> Result<ShortInt<N>> {
+fn short_int<const N: usize>(source: &mut Decoder<impl BufRead>) -> Result<ShortInt<N>> {
     let number = source.u64()?;
     if number <= ShortInt::<N>::MAX {
         Ok(number.into())
@@ -242,19 +241,19 @@ fn deadline(ms: u64) -> Result<NonZeroU64> {
     NonZeroU64::new(ms).ok_or(DecodeError::Damaged("a deadline is 0"))
 }
 
-fn key(source: &mut Decoder<impl Read>) -> Result<Key> {
+fn key(source: &mut Decoder<impl BufRead>) -> Result<Key> {
     let bytes = source.bytes(KEY_BYTES_MAX)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::Damaged("a text is not UTF-8"))?;
     Key::stored(text).map_err(|_| DecodeError::Damaged("a key is not well formed"))
 }
 
-fn tombstone<R: Read>(source: &mut Decoder<R>) -> Result<Tombstone> {
+fn tombstone<R: BufRead>(source: &mut Decoder<R>) -> Result<Tombstone> {
     let scope =
         if source.bool()? { Scope::Prefix(source.text(KEY_BYTES_MAX)?) } else { Scope::Key(key(source)?) };
     Ok(Tombstone { scope, revision: source.u64()?, at_ms: source.u64()? })
 }
 
-fn client_sessions(source: &mut Decoder<impl Read>) -> Result<ClientSessions> {
+fn client_sessions(source: &mut Decoder<impl BufRead>) -> Result<ClientSessions> {
     let (mut sessions, mut locks) = (Vec::new(), Vec::new());
     for _ in 0..source.length(CLIENT_SESSIONS_MAX)? {
         let name = key(source)?;
@@ -270,7 +269,7 @@ fn client_sessions(source: &mut Decoder<impl Read>) -> Result<ClientSessions> {
         .ok_or(DecodeError::Damaged("sessions and their locks do not fit together"))
 }
 
-fn lost_keys(source: &mut Decoder<impl Read>) -> Result<LostKeys> {
+fn lost_keys(source: &mut Decoder<impl BufRead>) -> Result<LostKeys> {
     let mut lost = Vec::new();
     for _ in 0..source.length(LostKeys::MAX)? {
         let (key_hash, revision, at_ms) = (source.u64()?, source.u64()?, source.u64()?);
@@ -279,14 +278,14 @@ fn lost_keys(source: &mut Decoder<impl Read>) -> Result<LostKeys> {
     LostKeys::restore(lost).ok_or(DecodeError::Damaged("a lost key is not in its place"))
 }
 
-fn dedup_entry<R: Read>(source: &mut Decoder<R>) -> Result<DedupEntry> {
+fn dedup_entry<R: BufRead>(source: &mut Decoder<R>) -> Result<DedupEntry> {
     let key = source.text(STORED_IDEMPOTENCY_KEY_BYTES_MAX)?;
     let fingerprint = source.u128()?;
     let at = (source.u64()?, source.u64()?);
     Ok(DedupEntry::new(key.into(), fingerprint, at, &result_codec::decode(source)?))
 }
 
-fn forks<R: Read>(source: &mut Decoder<R>) -> Result<Forks> {
+fn forks<R: BufRead>(source: &mut Decoder<R>) -> Result<Forks> {
     let damaged = || DecodeError::Damaged("an open fork does not fit together");
     let mut forks = Vec::new();
     for _ in 0..source.length(FORKS_MAX)? {
@@ -301,12 +300,12 @@ fn forks<R: Read>(source: &mut Decoder<R>) -> Result<Forks> {
     Forks::restore(forks).ok_or_else(damaged)
 }
 
-fn gone<R: Read>(source: &mut Decoder<R>) -> Result<Gone> {
+fn gone<R: BufRead>(source: &mut Decoder<R>) -> Result<Gone> {
     let (key_hash, removed) = (source.u128()?, source.bool()?);
     Ok(Gone { key_hash, removed, revision: source.u64()?, at_ms: source.u64()? })
 }
 
-fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
+fn merges(source: &mut Decoder<impl BufRead>) -> Result<Merges> {
     let damaged = || DecodeError::Damaged("the merges do not fit together");
     let mut merges = Vec::new();
     for _ in 0..source.length(MERGES_MAX)? {
@@ -342,7 +341,7 @@ fn merges(source: &mut Decoder<impl Read>) -> Result<Merges> {
     Merges::restore(merges, decided).ok_or_else(damaged)
 }
 
-fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
+fn tokens(source: &mut Decoder<impl BufRead>) -> Result<Tokens> {
     let revision = source.u64()?;
     let mut tokens = Vec::new();
     for _ in 0..source.length(TOKENS_MAX)? {
@@ -369,7 +368,7 @@ fn tokens(source: &mut Decoder<impl Read>) -> Result<Tokens> {
         .ok_or(DecodeError::Damaged("the tokens do not fit together"))
 }
 
-fn join_token(source: &mut Decoder<impl Read>) -> Result<JoinToken> {
+fn join_token(source: &mut Decoder<impl BufRead>) -> Result<JoinToken> {
     let (id, secret) = (source.text(TOKEN_ID_BYTES)?, SecretHash(source.array()?));
     let node = source.text(NODE_NAME_BYTES_MAX)?;
     let mut hosts = Vec::new();
@@ -382,14 +381,14 @@ fn join_token(source: &mut Decoder<impl Read>) -> Result<JoinToken> {
     Ok(JoinToken { id, secret, node, hosts, expires_at_ms, key, folder })
 }
 
-fn admin_action<R: Read>(source: &mut Decoder<R>) -> Result<AdminAction> {
+fn admin_action<R: BufRead>(source: &mut Decoder<R>) -> Result<AdminAction> {
     let (index, at_ms, times, node) = (source.u64()?, source.u64()?, source.u64()?, source.u64()?);
     let mut text = || source.text(ADMIN_TEXT_BYTES_MAX);
     let (principal, address, action) = (text()?, text()?, text()?);
     Ok(AdminAction { index, at_ms, times, requested: AdminRequested { principal, address, node, action } })
 }
 
-fn token(source: &mut Decoder<impl Read>) -> Result<Token> {
+fn token(source: &mut Decoder<impl BufRead>) -> Result<Token> {
     let (id, name) = (source.text(TOKEN_ID_BYTES)?, source.text(TOKEN_NAME_BYTES_MAX)?);
     let secret = SecretHash(source.array()?);
     let previous = if source.bool()? { Some((SecretHash(source.array()?), source.u64()?)) } else { None };
@@ -416,6 +415,6 @@ fn token(source: &mut Decoder<impl Read>) -> Result<Token> {
     })
 }
 
-fn quota(source: &mut Decoder<impl Read>) -> Result<Option<Quota>> {
+fn quota(source: &mut Decoder<impl BufRead>) -> Result<Option<Quota>> {
     Ok(if source.bool()? { Some(Quota { count: source.u64()?, window_ms: source.u64()? }) } else { None })
 }
