@@ -267,12 +267,14 @@ fn restore(policy: Policy) {
     const ROUNDS: usize = 5;
     let config = CacheConfig { policy, capacity_entries: ENTRIES, ..CacheConfig::default() };
     let mut sorted = Bench { cache: Cache::new(config), state: 1 };
-    (0..ENTRIES).for_each(|number| drop(sorted.put_key(&format!("{number:016}"))));
+    for number in 0..ENTRIES {
+        sorted.put_key(&format!("{number:016}"));
+    }
     for (what, bench) in [("in their order", sorted), ("in no order", Bench::full(policy))] {
         let mut snapshot = Vec::new();
         bench.cache.snapshot_view().encode(&mut snapshot).expect("it is written");
         drop(bench);
-        let mut restored = || {
+        let restored = || {
             let begun = Instant::now();
             let cache = Cache::restore(snapshot.as_slice()).expect("it is read");
             let took = begun.elapsed();
