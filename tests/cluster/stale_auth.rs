@@ -116,6 +116,9 @@ async fn a_node_that_was_given_up_goes_by_no_token_for_keys() {
     cluster.put_surely(&cluster.nodes[0], "a%2Fk", "v").await;
     cluster.digests_agree().await;
     let (_, app) = create(&cluster, &cluster.nodes[2], "app").await;
+    assert_eq!(status_of(&app, &cluster.nodes[2], Method::GET, "/v1/kv/a%2Fk").await, 200);
+    // What it has in its snapshot it knows when it starts, whether it is given up before it hears what was committed or after that.
+    assert_eq!(status_of(&cluster.http, &cluster.nodes[2], Method::POST, "/v1/snapshot").await, 200);
     stop(&mut cluster, &[0, 1, 2]).await;
     let planned = plan(&cluster, &[0], "n2,n3");
     apply(&cluster, &planned, 0, &[]);
