@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Drives the /api routes as clients of a well-known Node.js cache server do: plain curl, one call after another, each
 # on each node of a cluster of three, and compares statuses and bodies with what those clients expect
-# (docs/compat.md). Builds the program in release mode unless LOCKSTEP_PROGRAM names one.
+# (docs/compat.md). Builds the program in release mode unless LOCKSTEP_BIN names one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 port=${1:-17700}
-program=${LOCKSTEP_PROGRAM:-}
+program=${LOCKSTEP_BIN:-}
 if [[ -z $program ]]; then
   cargo build --release --locked
   program=${CARGO_TARGET_DIR:-target}/release/lockstep
