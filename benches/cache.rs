@@ -3,7 +3,8 @@
 //! `cargo bench --bench cache [-- clear|steady|fork|restore]`. Prints one line a figure: what an entry takes in memory beyond its key
 //! and value, how long the longest log entry takes while the policy is switched, the capacity is made smaller, or keys
 //! are cleared (with `clear`, only that), how long writes and counts of reads take (with `steady`, only that), what an
-//! open fork adds to writes (with `fork`, only that), and how long a start from a snapshot takes (with `restore`, only that). How fast things are is printed, not judged.
+//! open fork adds to writes (with `fork`, only that), and how long reading a snapshot takes (with `restore`, only that). How
+//! fast things are is printed, not judged.
 
 #[path = "../src/allocator.rs"]
 mod allocator;
