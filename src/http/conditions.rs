@@ -9,6 +9,8 @@ use crate::api::ErrorCode;
 use crate::cache::Condition;
 use crate::cache::limits::CONDITION_REVISIONS_MAX;
 use crate::lineage::Lineage;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 
 /// What `If-Match` or `If-None-Match` lists.
@@ -32,10 +34,20 @@ pub(super) struct ReadConditions {
     if_none_match: Option<Tags>,
 }
 
+impl<S: Sync> FromRequestParts<S> for ReadConditions {
+    type Rejection = ApiError;
+
+    /// From the parts, not from a copy of the headers: as long as a part of a request lives, its connection cannot reuse its
+    /// buffer.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Self::of(&parts.headers)
+    }
+}
+
 impl ReadConditions {
     /// # Errors
     /// `invalid_header`.
-    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         Ok(Self {
             if_match: tags(headers, &header::IF_MATCH)?,
             if_none_match: tags(headers, &header::IF_NONE_MATCH)?,

@@ -2,8 +2,9 @@
 
 use super::api_error::ApiError;
 use super::cursor::Cursor;
+use super::header_names::{IDEMPOTENCY_KEY, IDEMPOTENCY_SENT_AFTER, ORIGIN};
 use super::parse_error::in_words;
-use crate::api::{Consistency, ErrorCode, IDEMPOTENCY_KEY, IDEMPOTENCY_SENT_AFTER, ORIGIN};
+use crate::api::{Consistency, ErrorCode};
 use crate::cache::limits::{
     IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, SLIDING_TTL_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
 };
@@ -16,6 +17,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use memchr::{memchr, memchr_iter};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -28,8 +30,11 @@ impl<S: Sync> FromRequestParts<S> for PathKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // `/v1/kv/{key}` or `/api/cache/{key}`.
-        let raw = parts.uri.path().split('/').nth(3).unwrap_or_default();
+        let raw = third_segment(parts.uri.path());
         let invalid = |reason: String| ApiError::new(ErrorCode::InvalidKey, reason).field("key");
+        if memchr(b'%', raw.as_bytes()).is_none() {
+            return Key::new(raw).map(Self).map_err(|error| invalid(error.to_string()));
+        }
         if !is_encoded(raw) {
             return Err(invalid(
                 "a percent sign in the key is not followed by two hexadecimal digits".into(),
@@ -48,10 +53,17 @@ impl<S: Sync> FromRequestParts<S> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let text = parts.uri.path().split('/').nth(3).unwrap_or_default();
+        let text = third_segment(parts.uri.path());
         let invalid = || bad_query("id", format!("expected a whole number, not `{}`", truncate(text, 128)));
         whole(text).map(Self).ok_or_else(invalid)
     }
+}
+
+/// What is between the third slash of a path and the next one; nothing if there is none.
+fn third_segment(path: &str) -> &str {
+    let mut slashes = memchr_iter(b'/', path.as_bytes());
+    let start = slashes.nth(2).map_or(path.len(), |slash| slash + 1);
+    &path[start..slashes.next().unwrap_or(path.len())]
 }
 
 /// Whether each percent sign is followed by two hexadecimal digits.
@@ -71,11 +83,13 @@ pub(super) fn whole(text: &str) -> Option<u64> {
 /// A sentence.
 pub(super) fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
     let text = uri.query().unwrap_or_default();
-    if !is_encoded(text) {
-        return Err("a percent sign is not followed by two hexadecimal digits".into());
-    }
-    if percent_decode_str(text).decode_utf8().is_err() {
-        return Err("it is not UTF-8 once percent-decoded".into());
+    if memchr(b'%', text.as_bytes()).is_some() {
+        if !is_encoded(text) {
+            return Err("a percent sign is not followed by two hexadecimal digits".into());
+        }
+        if percent_decode_str(text).decode_utf8().is_err() {
+            return Err("it is not UTF-8 once percent-decoded".into());
+        }
     }
     serde_urlencoded::from_str(text).map_err(|error| in_words(&error.to_string()))
 }
@@ -268,12 +282,12 @@ pub(super) fn idempotency_key(
     headers: &HeaderMap,
     lineage: &Lineage,
 ) -> Result<Option<IdempotencyKey>, ApiError> {
-    let name = HeaderName::from_static(IDEMPOTENCY_SENT_AFTER);
+    let name = IDEMPOTENCY_SENT_AFTER;
     let wrong = || bad_header(&name, "expected a log index, as `42@1f0c9a3b`");
     let sent_after = single(headers, &name)?
         .map(|text| Cursor::parse(text).ok_or_else(wrong)?.index_in(lineage))
         .transpose()?;
-    let name = HeaderName::from_static(IDEMPOTENCY_KEY);
+    let name = IDEMPOTENCY_KEY;
     let Some(text) = single(headers, &name)? else {
         return match sent_after {
             None => Ok(None),
@@ -291,11 +305,10 @@ pub(super) fn idempotency_key(
 /// # Errors
 /// `invalid_header`.
 pub(super) fn origin(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let name = HeaderName::from_static(ORIGIN);
-    let Some(text) = single(headers, &name)? else { return Ok(None) };
+    let Some(text) = single(headers, &ORIGIN)? else { return Ok(None) };
     if !is_origin(text.as_bytes()) {
         let expected = "expected 1 to 64 visible ASCII characters other than `\"`, `\\`, `,` and `;`";
-        return Err(bad_header(&name, expected));
+        return Err(bad_header(&ORIGIN, expected));
     }
     Ok(Some(text))
 }

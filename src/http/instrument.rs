@@ -6,14 +6,15 @@ use super::admission;
 use super::api_error::ApiError;
 use super::compat;
 use super::cors;
+use super::header_names::{CONSISTENCY, HISTORY};
 use super::metered_body::MeteredBody;
 use super::rate_limit::{self, Counted};
 use super::state::AppState;
-use crate::api::{CONSISTENCY, Consistency, HISTORY};
+use crate::api::Consistency;
 use crate::front::RequestKind;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, Ready, ready};
@@ -182,11 +183,11 @@ fn admit(response: Response, route: &str, method: &str, state: &AppState) -> Res
 /// Says to which history the answer's indexes belong, and if it is not the cluster's; and what else every answer says.
 fn add_headers(mut response: Response, state: &AppState) -> Response {
     if let Some(history) = state.history() {
-        response.headers_mut().insert(HeaderName::from_static(HISTORY), history);
+        response.headers_mut().insert(HISTORY, history);
     }
     if state.is_detached() {
         let detached = HeaderValue::from_static(Consistency::Detached.as_str());
-        response.headers_mut().insert(HeaderName::from_static(CONSISTENCY), detached);
+        response.headers_mut().insert(CONSISTENCY, detached);
     }
     if let Some(hsts) = &state.hsts {
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());

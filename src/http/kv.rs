@@ -7,19 +7,18 @@ use super::extract::{
     DeleteQuery, IncrQuery, NoQuery, PathKey, PutQuery, Query, ReadQuery, content_type, flag,
     idempotency_key, ttl,
 };
+use super::header_names::{ENTRY, PREVIOUS_REVISION, TTL_MS};
 use super::metered_body::reserve_answer;
-use super::response_headers::{entry, etag, keep_to_own_pages, number, read_at, written_at};
+use super::response_headers::{entry, etag, keep_to_own_pages, number, read_at, respond, written_at};
 use super::state::AppState;
-use crate::api::{
-    Counter, Deadline, ENTRY, ErrorCode, ExpireRequest, IncrRequest, PREVIOUS_REVISION, TTL_MS,
-};
+use crate::api::{Counter, Deadline, ErrorCode, ExpireRequest, IncrRequest};
 use crate::cache::{Absence, Command, Condition, DeadlineCondition, Found, Key, Op, Outcome, Value};
 use crate::front::MemoryPermit;
 use crate::node::{Session, WriteRequest, Written};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -57,12 +56,9 @@ pub(super) async fn get(
     session: Session,
     PathKey(key): PathKey,
     Query(query): Query<ReadQuery>,
-    headers: HeaderMap,
+    conditions: ReadConditions,
 ) -> Result<Response, ApiError> {
     let (consistency, min_index) = (query.consistency(&session)?, query.min_index(session.lineage())?);
-    let conditions = ReadConditions::of(&headers)?;
-    // See `put_request`.
-    drop(headers);
     let read = session.with_consistency(consistency).not_before(min_index).get(&key).await?;
     let mut answer = read_at(&read, consistency);
     let found = match read.value {
@@ -71,13 +67,13 @@ pub(super) async fn get(
     };
     let info = &found.info;
     answer.insert(header::ETAG, etag(info.revision));
-    answer.insert(HeaderName::from_static(ENTRY), entry(info));
+    answer.insert(ENTRY, entry(info));
     if let Some(deadline) = info.expires_at_ms {
         let left = number(deadline.saturating_sub(read.now_ms));
-        answer.insert(HeaderName::from_static(TTL_MS), left);
+        answer.insert(TTL_MS, left);
     }
     if conditions.knows(info.revision).map_err(|error| error.with_headers(answer.clone()))? {
-        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+        return Ok(respond(StatusCode::NOT_MODIFIED, answer, Body::empty()));
     }
     Ok(with_value(answer, found.value))
 }
@@ -104,8 +100,8 @@ pub(super) async fn put(
     let answer = changed_at(at, revision);
     Ok(match previous {
         Some(previous) => with_previous(answer, previous),
-        None if created => (StatusCode::CREATED, answer).into_response(),
-        None => (StatusCode::NO_CONTENT, answer).into_response(),
+        None if created => respond(StatusCode::CREATED, answer, Body::empty()),
+        None => respond(StatusCode::NO_CONTENT, answer, Body::empty()),
     })
 }
 
@@ -146,7 +142,7 @@ pub(super) async fn delete(
     let at = written_at(&written);
     match written.outcome {
         Outcome::Deleted { previous: Some(previous), .. } => Ok(with_previous(at, previous)),
-        Outcome::Deleted { previous: None, .. } => Ok((StatusCode::NO_CONTENT, at).into_response()),
+        Outcome::Deleted { previous: None, .. } => Ok(respond(StatusCode::NO_CONTENT, at, Body::empty())),
         Outcome::NotFound(absence) => Err(no_such_key(&key, absence).with_headers(at)),
         _ => Err(ApiError::unexpected_outcome()),
     }
@@ -227,16 +223,16 @@ fn with_value(mut headers: HeaderMap, value: Value) -> Response {
     let kind = value.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
     let kind = HeaderValue::from_str(kind).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
     headers.insert(header::CONTENT_TYPE, kind);
-    keep_to_own_pages(&mut headers);
     // A value can claim to be a page. Then nothing in it runs.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
-    (StatusCode::OK, headers, value.bytes).into_response()
+    respond(StatusCode::OK, headers, value.bytes)
 }
 
 /// 200 with the value that a write replaced or removed.
 fn with_previous(mut headers: HeaderMap, previous: Found) -> Response {
-    headers.insert(HeaderName::from_static(ENTRY), entry(&previous.info));
-    headers.insert(HeaderName::from_static(PREVIOUS_REVISION), number(previous.info.revision));
+    headers.insert(ENTRY, entry(&previous.info));
+    headers.insert(PREVIOUS_REVISION, number(previous.info.revision));
+    keep_to_own_pages(&mut headers);
     with_value(headers, previous.value)
 }
 

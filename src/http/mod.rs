@@ -31,6 +31,7 @@ mod flow_window;
 mod frontends;
 mod get_many;
 mod handshake;
+mod header_names;
 mod health;
 mod hosts;
 mod instrument;

@@ -11,11 +11,11 @@ use super::hosts::{OwnHosts, cannot_be_foreign, host_in};
 use crate::api::ErrorCode;
 use crate::front::{Front, truncate};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::sync::Arc;
 
 /// The header in which a browser says whether the page that asks is of this site.
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Bytes of a host that an error repeats.
 const HOST_BYTES_SHOWN: usize = 128;
 
@@ -94,7 +94,7 @@ pub(super) fn refuse_foreign_page(request: &Request, sites: &Sites) -> Result<()
         return Ok(());
     }
     let reason = "a page of another site may not do this, unless FRONTEND_URL lists it";
-    Err(ApiError::new(ErrorCode::Forbidden, reason).field(SEC_FETCH_SITE))
+    Err(ApiError::new(ErrorCode::Forbidden, reason).field(SEC_FETCH_SITE.as_str()))
 }
 
 /// Refuses a request for a host that is not this node's: its page is another site's, whose name was made to lead here.

@@ -5,6 +5,7 @@ use super::addresses::{check_name, check_url};
 use super::bootstrap::FOUNDING_NODES_MAX;
 use super::error::NodeError;
 use super::inner::Inner;
+use super::leadership::AskedVoters;
 use super::newcomer::AddMemberMessage;
 use super::own_reads::ReadsBefore;
 use super::shadow::ShadowReport;
@@ -296,7 +297,7 @@ impl Inner {
         let members = self.consensus.status().members;
         if let Some(known) = members.iter().find(|known| known.member.store_uuid == request.store_uuid) {
             // This node's membership may be uncommitted, or one that was overwritten.
-            let index = self.confirmed_index().await.map_err(|_| AdminFailure::NotLeader)?;
+            let index = self.confirmed_index(AskedVoters::All).await.map_err(|_| AdminFailure::NotLeader)?;
             self.consensus.replica().applied(index).await;
             if self.consensus.replica().has_member(known.id) {
                 return Ok(joined(known.id, known.member.name.clone()));

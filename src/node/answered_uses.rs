@@ -2,7 +2,8 @@
 //! reads the key again meanwhile must not get a smaller number than before.
 
 use crate::cache::EntryId;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
 
 /// Most entries in each of the two generations.
 const ENTRIES_MAX: usize = 4_096;
@@ -10,19 +11,30 @@ const ENTRIES_MAX: usize = 4_096;
 /// The newest answers, in two generations: the old one is dropped when the young one takes its place.
 #[derive(Debug, Default)]
 pub(super) struct AnsweredUses {
-    young: HashMap<EntryId, u64>,
-    old: HashMap<EntryId, u64>,
+    young: FxHashMap<EntryId, u64>,
+    old: FxHashMap<EntryId, u64>,
 }
 
 impl AnsweredUses {
     /// The number of uses of an entry before this one, given the number that this node knows. It is higher than every
     /// number answered before.
     pub fn before(&mut self, entry: EntryId, known: u64) -> u64 {
-        let answered = self.young.get(&entry).or_else(|| self.old.get(&entry));
-        let uses = answered.map_or(known, |answered| known.max(answered + 1));
-        if self.young.len() < ENTRIES_MAX || self.young.contains_key(&entry) {
-            self.young.insert(entry, uses);
-        }
+        let after = |answered: u64| known.max(answered + 1);
+        let has_room = self.young.len() < ENTRIES_MAX;
+        let uses = match self.young.entry(entry) {
+            Entry::Occupied(mut young) => {
+                let uses = after(*young.get());
+                young.insert(uses);
+                uses
+            }
+            Entry::Vacant(vacant) => {
+                let uses = self.old.get(&entry).map_or(known, |answered| after(*answered));
+                if has_room {
+                    vacant.insert(uses);
+                }
+                uses
+            }
+        };
         uses
     }
 

@@ -1,7 +1,7 @@
 //! Elections: a voter that has not heard from a leader for an election timeout asks to be elected.
 
 use super::inner::Inner;
-use super::leadership::majority_agrees;
+use super::leadership::majority;
 use crate::peer::{Lane, Method, NodeId};
 use crate::raft::{Candidacy, WireVoteResponse, is_majority};
 use crate::replica::{from_postcard, to_bytes};
@@ -57,7 +57,7 @@ impl Inner {
         let contact = self.consensus.contact();
         contact.ask(&candidacy.request);
         let answers = self.other_voters(&candidacy.voters).map(|id| self.ask_for_pre_vote(id, candidacy));
-        let would_be = majority_agrees(&candidacy.voters, [self.identity.node_id].into(), answers).await;
+        let would_be = majority(&candidacy.voters, [self.identity.node_id].into(), answers).await.is_some();
         contact.stop_asking();
         would_be
     }

@@ -6,6 +6,7 @@ use super::departure::Departure;
 use super::error::NodeError;
 use super::freshness::Freshness;
 use super::identity::{Identity, KeptIdentity};
+use super::leadership::LastSupporters;
 use super::nodes::NodeStatusCache;
 use super::options::NodeOptions;
 use super::own_writes::OwnWrites;
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     pub snapshots: Snapshots,
     pub admission: Admission,
     pub read_index: ReadIndexQueue,
+    pub last_supporters: LastSupporters,
     pub touches: Touches,
     pub audit: Audit,
     pub other_clusters: OtherClusters,

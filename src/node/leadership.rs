@@ -4,8 +4,9 @@
 //! majority, this node included, says so after the read started, then no other leader can have been elected before the
 //! read started, and no other leader can have acknowledged a write that the read must see. What this node has applied
 //! by then contains all acknowledged writes. It is the read index of Ongaro's dissertation on Raft (section 6.4), with
-//! two differences: any number of rounds are in flight at a time, and a follower that asks for a read says at the same
-//! time whether it supports the leader, so that among three nodes the leader need ask nobody else.
+//! three differences: any number of rounds are in flight at a time; a follower that asks for a read says at the same
+//! time whether it supports the leader, so that among three nodes the leader need ask nobody else; and where many reads
+//! share a round, those that were enough the last time are asked first, and the others a few milliseconds later.
 
 use super::inner::Inner;
 use super::read_index::ReadIndexFailure;
@@ -16,14 +17,46 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// How long a voter may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long those that are asked first have for their answers, at least; and so many round trips.
+const FIRST_TIMEOUT_MIN: Duration = Duration::from_millis(5);
+const FIRST_ROUND_TRIPS: u32 = 2;
+/// How often they are asked first before all are asked again, to find out whose answers are the soonest now.
+const FIRST_IN_A_ROW: u32 = 16;
 
 /// Another node's newest vote when it asked for a read.
 pub(super) type Supporter = (NodeId, Option<WireVote>);
+
+/// Which voters a leader asks for their support.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AskedVoters {
+    /// All at once: the first answers of a majority are the soonest.
+    All,
+    /// Those of the last majority, and soon after the others if it takes too long: fewer messages.
+    FewFirst,
+}
+
+/// The voters that confirmed the last time that this node leads, itself included; and how often in a row only they were asked.
+#[derive(Default)]
+pub(super) struct LastSupporters(Mutex<(BTreeSet<NodeId>, u32)>);
+
+impl LastSupporters {
+    /// Whom to ask first. `None` asks all: these would be no majority, or it is time to find out who answers soonest.
+    fn first(&self, voters: &[BTreeSet<NodeId>]) -> Option<BTreeSet<NodeId>> {
+        let (last, in_a_row) = &mut *self.0.lock().expect("no panic while held");
+        *in_a_row = (*in_a_row + 1) % (FIRST_IN_A_ROW + 1);
+        (*in_a_row > 0 && is_majority(voters, last)).then(|| last.clone())
+    }
+
+    fn set(&self, supporters: BTreeSet<NodeId>) {
+        self.0.lock().expect("no panic while held").0 = supporters;
+    }
+}
 
 impl Inner {
     /// The index that a linearizable read must wait for. Asks nobody: `None` if this node does not lead, or if `supporter`
@@ -39,18 +72,34 @@ impl Inner {
     ///
     /// # Errors
     /// This node does not lead, or no majority confirms it in time.
-    pub(super) async fn confirmed_index(&self) -> Result<u64, ReadIndexFailure> {
+    pub(super) async fn confirmed_index(&self, asked: AskedVoters) -> Result<u64, ReadIndexFailure> {
         let not_leading = || ReadIndexFailure::NotLeader("this node does not lead the cluster".into());
         let leadership = self.consensus.leadership().ok_or_else(not_leading)?;
         let index = self.read_index_now(&leadership);
         let supporters = self.supporters(&leadership, None);
-        let answers =
-            self.other_voters(&leadership.voters).map(|id| self.ask_for_support(id, leadership.vote));
-        if majority_agrees(&leadership.voters, supporters, answers).await {
-            Ok(index)
-        } else {
-            let reason = "no majority of the nodes confirms that this node leads";
-            Err(ReadIndexFailure::Unavailable(reason.into()))
+        let first = match asked {
+            AskedVoters::All => None,
+            AskedVoters::FewFirst => self.last_supporters.first(&leadership.voters),
+        };
+        let first_timeout = FIRST_TIMEOUT_MIN.max(self.consensus.timing().round_trip() * FIRST_ROUND_TRIPS);
+        let answers = self.other_voters(&leadership.voters).map(|id| {
+            let waits = first.as_ref().is_some_and(|first| !first.contains(&id));
+            async move {
+                if waits {
+                    sleep(first_timeout).await;
+                }
+                self.ask_for_support(id, leadership.vote).await
+            }
+        });
+        match majority(&leadership.voters, supporters, answers).await {
+            Some(supporters) => {
+                self.last_supporters.set(supporters);
+                Ok(index)
+            }
+            None => {
+                let reason = "no majority of the nodes confirms that this node leads";
+                Err(ReadIndexFailure::Unavailable(reason.into()))
+            }
         }
     }
 
@@ -95,20 +144,20 @@ impl Inner {
 }
 
 /// Waits until a majority of the voters has agreed; some have already. An answer is the number of a node that agrees.
-/// Returns false when all have answered and it is no majority.
-pub(super) async fn majority_agrees(
+/// Returns who has; `None` when all have answered and it is no majority.
+pub(super) async fn majority(
     voters: &[BTreeSet<NodeId>],
     mut agreed: BTreeSet<NodeId>,
     answers: impl Iterator<Item = impl Future<Output = Option<NodeId>>>,
-) -> bool {
+) -> Option<BTreeSet<NodeId>> {
     let mut answers: FuturesUnordered<_> = answers.collect();
     while !is_majority(voters, &agreed) {
         match answers.next().await {
             Some(answer) => agreed.extend(answer),
-            None => return false,
+            None => return None,
         }
     }
-    true
+    Some(agreed)
 }
 
 /// Answers a leader that asks for this node's support: with for how many milliseconds this node promises to help to elect
@@ -117,4 +166,24 @@ pub(super) async fn answer_support(inner: &Inner, body: &[u8]) -> Result<Bytes, 
     let vote: WireVote = from_postcard("a request for support", body).map_err(|error| error.to_string())?;
     let promise = inner.consensus.contact().support(vote).await;
     Ok(to_bytes(&promise.map(|promise| u64::try_from(promise.as_millis()).unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_the_last_majority_are_asked_first() {
+        let last = LastSupporters::default();
+        let voters = |ids: &[NodeId]| vec![ids.iter().copied().collect::<BTreeSet<_>>()];
+        assert_eq!(last.first(&voters(&[1, 2, 3])), None, "nobody is known yet");
+        last.set([1, 3].into());
+        assert_eq!(last.first(&voters(&[1, 2, 3])), Some([1, 3].into()));
+        assert_eq!(last.first(&voters(&[1, 2, 3, 4])), None, "there are more voters now");
+        assert_eq!(last.first(&voters(&[1, 4, 5])), None, "there are others now");
+        let joint = [voters(&[1, 2, 3]), voters(&[1, 4, 5])].concat();
+        assert_eq!(last.first(&joint), None, "a majority of each is needed");
+        let asks_all = (0..100).filter(|_| last.first(&voters(&[1, 2, 3])).is_none()).count();
+        assert!((4..=6).contains(&asks_all), "{asks_all} of 100");
+    }
 }

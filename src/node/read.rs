@@ -202,9 +202,16 @@ impl Inner {
 
     /// Asks until a leader answers, or the time is up. Asking has no effect, so it can be repeated.
     async fn find_read_index(&self, lease: bool, deadline: Instant) -> Result<u64, NodeError> {
-        let patience = (Instant::now() + self.options.limits.leader_wait).min(deadline);
+        let started = Instant::now();
+        let patience = (started + self.options.limits.leader_wait).min(deadline);
+        let mut tried = started;
         loop {
-            let reason = match timeout_at(deadline, self.try_read_index(lease)).await {
+            // A timer costs every read something, and most have an answer long before.
+            let answer = match tried + self.read_index_timeout() < deadline {
+                true => Ok(self.try_read_index(lease).await),
+                false => timeout_at(deadline, self.try_read_index(lease)).await,
+            };
+            let reason = match answer {
                 Ok(Ok(index)) => return Ok(index),
                 Ok(Err(NodeError::Unavailable(reason))) => reason,
                 Ok(Err(error)) => return Err(error),
@@ -214,6 +221,7 @@ impl Inner {
                 return Err(self.unavailable(reason));
             }
             tokio::time::sleep(RETRY_PAUSE).await;
+            tried = Instant::now();
         }
     }
 

@@ -6,12 +6,14 @@
 
 use super::forward::forward_read_index;
 use super::inner::Inner;
+use super::leadership::AskedVoters;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Most reads that wait for a round.
@@ -25,6 +27,9 @@ const LONG_ROUND: Duration = Duration::from_millis(1);
 /// Otherwise one is in flight for each of these that a round takes, up to the most.
 const ROUND_INTERVAL: Duration = Duration::from_micros(250);
 const ROUNDS_MAX: u128 = 32;
+/// A round that so many reads share asks no more voters than it needs at first: then there is so much to do that it is better to
+/// send less than to have the soonest of two answers.
+const READS_TO_ASK_FEW: usize = 3;
 /// How many of the latest rounds tell how long a round takes.
 const ROUNDS_REMEMBERED: usize = 32;
 
@@ -107,6 +112,13 @@ impl ReadIndexQueue {
     }
 }
 
+impl Inner {
+    /// Every read has an answer after this time, whatever happens.
+    pub(super) fn read_index_timeout(&self) -> Duration {
+        NEXT_AFTER + self.consensus.timing().limit(ROUND_TIMEOUT)
+    }
+}
+
 impl ReadIndexRounds {
     /// Runs rounds until the node is dropped.
     pub async fn run(self, inner: Weak<Inner>) {
@@ -115,34 +127,36 @@ impl ReadIndexRounds {
 }
 
 /// How long the latest rounds took that brought an index.
-#[derive(Debug, Default)]
-struct RoundTimes(VecDeque<Duration>);
+#[derive(Debug)]
+struct RoundTimes {
+    latest: VecDeque<Duration>,
+    /// How many rounds may be in flight.
+    in_flight_max: usize,
+}
 
 impl RoundTimes {
-    fn note(&mut self, took: Duration) {
-        self.0.truncate(ROUNDS_REMEMBERED - 1);
-        self.0.push_front(took);
+    fn new() -> Self {
+        Self { latest: VecDeque::with_capacity(ROUNDS_REMEMBERED), in_flight_max: 1 }
     }
 
-    /// How many rounds may be in flight. Judged by the shortest one, because others also waited for a busy processor, and
-    /// more rounds would keep it busier still.
-    fn in_flight_max(&self) -> usize {
-        let shortest = self.0.iter().min().copied().unwrap_or_default();
-        if shortest < LONG_ROUND {
-            return 1;
-        }
+    /// Judges by the shortest one, because others also waited for a busy processor, and more rounds would keep it busier still.
+    fn note(&mut self, took: Duration) {
+        self.latest.truncate(ROUNDS_REMEMBERED - 1);
+        self.latest.push_front(took);
+        let shortest = self.latest.iter().min().copied().unwrap_or_default();
         let rounds = shortest.as_micros() / ROUND_INTERVAL.as_micros();
-        usize::try_from(rounds.clamp(1, ROUNDS_MAX)).unwrap_or(1)
+        let is_short = shortest < LONG_ROUND;
+        self.in_flight_max = if is_short { 1 } else { usize::try_from(rounds.min(ROUNDS_MAX)).unwrap_or(1) };
     }
 }
 
 async fn rounds(mut queue: mpsc::Receiver<Waiter>, lease: bool, inner: &Weak<Inner>) {
-    let mut times = RoundTimes::default();
+    let mut times = RoundTimes::new();
     let mut in_flight = FuturesUnordered::new();
     let mut next_at = Instant::now();
     let mut waiters = Vec::new();
     loop {
-        let may_start = in_flight.len() < times.in_flight_max() || Instant::now() >= next_at;
+        let may_start = in_flight.len() < times.in_flight_max || Instant::now() >= next_at;
         tokio::select! {
             biased;
             Some(took) = in_flight.next() => {
@@ -151,6 +165,12 @@ async fn rounds(mut queue: mpsc::Receiver<Waiter>, lease: bool, inner: &Weak<Inn
                 }
             }
             received = queue.recv_many(&mut waiters, WAITING_MAX), if may_start => {
+                if received > 0 && times.in_flight_max == 1 {
+                    // Those whose requests are here already share it. The first of many would have a round of its own.
+                    yield_now().await;
+                    let more = WAITING_MAX - waiters.len();
+                    waiters.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(more));
+                }
                 let Some(inner) = inner.upgrade().filter(|_| received > 0) else { return };
                 in_flight.push(round(inner, lease, std::mem::take(&mut waiters)));
                 next_at = Instant::now() + NEXT_AFTER;
@@ -165,7 +185,8 @@ async fn round(inner: Arc<Inner>, lease: bool, waiters: Vec<Waiter>) -> Option<D
     let started = Instant::now();
     let late = || Err(ReadIndexFailure::Unavailable("no majority confirmed the read in time".into()));
     let limit = inner.consensus.timing().limit(ROUND_TIMEOUT);
-    let answer = timeout(limit, find_index(&inner, lease, limit)).await.unwrap_or_else(|_| late());
+    let asked = if waiters.len() < READS_TO_ASK_FEW { AskedVoters::All } else { AskedVoters::FewFirst };
+    let answer = timeout(limit, find_index(&inner, lease, asked, limit)).await.unwrap_or_else(|_| late());
     let took = answer.is_ok().then(|| started.elapsed());
     for waiter in waiters {
         let _ = waiter.send(answer.clone());
@@ -174,9 +195,9 @@ async fn round(inner: Arc<Inner>, lease: bool, waiters: Vec<Waiter>) -> Option<D
 }
 
 /// Finds it on this node if it leads, otherwise asks the leader.
-async fn find_index(inner: &Inner, lease: bool, limit: Duration) -> ReadIndexResult {
+async fn find_index(inner: &Inner, lease: bool, asked: AskedVoters, limit: Duration) -> ReadIndexResult {
     if inner.consensus.is_leader() {
-        match own_index(inner, lease).await {
+        match own_index(inner, lease, asked).await {
             Err(ReadIndexFailure::NotLeader(_)) => {}
             result => return result,
         }
@@ -193,11 +214,11 @@ async fn find_index(inner: &Inner, lease: bool, limit: Duration) -> ReadIndexRes
 }
 
 /// Finds it as the leader. Without a valid lease, a majority is asked instead.
-async fn own_index(inner: &Inner, lease: bool) -> ReadIndexResult {
+async fn own_index(inner: &Inner, lease: bool, asked: AskedVoters) -> ReadIndexResult {
     if lease && let Some(index) = inner.lease_index() {
         return Ok(index);
     }
-    inner.confirmed_index().await
+    inner.confirmed_index(asked).await
 }
 
 #[cfg(test)]
@@ -206,14 +227,14 @@ mod tests {
 
     #[test]
     fn long_rounds_overlap_and_short_ones_do_not() {
-        let mut times = RoundTimes::default();
-        assert_eq!(times.in_flight_max(), 1, "nothing is known yet");
+        let mut times = RoundTimes::new();
+        assert_eq!(times.in_flight_max, 1, "nothing is known yet");
         let mut after = |millis: f64| {
             for _ in 0..ROUNDS_REMEMBERED {
                 times.note(Duration::from_secs_f64(millis / 1_000.0));
             }
             times.note(Duration::from_secs(1));
-            times.in_flight_max()
+            times.in_flight_max
         };
         assert_eq!(after(0.1), 1);
         assert_eq!(after(2.0), 8);

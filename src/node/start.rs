@@ -12,6 +12,7 @@ use super::freshness::{Freshness, keep_in_touch};
 use super::handler::PeerHandler;
 use super::identity::{Identity, KeptIdentity};
 use super::inner::{Inner, Running};
+use super::leadership::LastSupporters;
 use super::nodes::NodeStatusCache;
 use super::options::{NodeOptions, Origin};
 use super::own_writes::OwnWrites;
@@ -231,6 +232,7 @@ impl Opened {
             store,
             snapshots,
             read_index,
+            last_supporters: LastSupporters::default(),
             touches: Touches::default(),
             audit: Audit::default(),
             other_clusters: OtherClusters::default(),

@@ -2,12 +2,12 @@
 //! eviction.
 
 use crate::cache::{EntryId, Touch};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Reads of different entries, in the order of their last use.
 #[derive(Debug, Default)]
 pub(super) struct TouchBuffer {
-    reads: HashMap<EntryId, Reads>,
+    reads: FxHashMap<EntryId, Reads>,
     uses: i64,
     /// Counts entries that were put back; they come before the others.
     put_back: i64,

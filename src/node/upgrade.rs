@@ -4,6 +4,7 @@
 use super::admin::AdminFailure;
 use super::error::NodeError;
 use super::inner::Inner;
+use super::leadership::AskedVoters;
 use super::own_reads::ReadsBefore;
 use crate::api::{Consistency, FeatureLevel, NodeState};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
@@ -44,7 +45,7 @@ impl Inner {
         let asked = self.term_and_members();
         let level = newest_known_by_all(&self.states().await)?;
         // This node may have been replaced as the leader, or may not have applied the last raise yet.
-        let index = self.confirmed_index().await.map_err(|_| AdminFailure::NotLeader)?;
+        let index = self.confirmed_index(AskedVoters::All).await.map_err(|_| AdminFailure::NotLeader)?;
         self.consensus.replica().applied(index).await;
         if self.term_and_members() != asked {
             // Another leader may have added a node that was not asked.

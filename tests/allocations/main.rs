@@ -49,12 +49,12 @@ fn cases() -> Vec<Case> {
     let batch = format!(r#"{{"ops":[{}]}}"#, puts.collect::<Vec<String>>().join(","));
     let case = |name, requests, most| Case { name, requests, most };
     vec![
-        case("put", vec![put()], 113.0),
-        case("get", vec![request("GET", "/v1/kv/key", "")], 56.0),
-        case("get, stale", vec![request("GET", "/v1/kv/key?consistency=stale", "")], 46.0),
-        case("get of what is not there", vec![request("GET", "/v1/kv/none", "")], 56.0),
-        case("incr", vec![request("POST", "/v1/kv/counter/incr", r#"{"by":1}"#)], 117.0),
-        case("delete, and put of a new key", vec![request("DELETE", "/v1/kv/key", ""), put()], 109.0),
+        case("put", vec![put()], 110.0),
+        case("get", vec![request("GET", "/v1/kv/key", "")], 45.0),
+        case("get, stale", vec![request("GET", "/v1/kv/key?consistency=stale", "")], 35.0),
+        case("get of what is not there", vec![request("GET", "/v1/kv/none", "")], 51.0),
+        case("incr", vec![request("POST", "/v1/kv/counter/incr", r#"{"by":1}"#)], 114.0),
+        case("delete, and put of a new key", vec![request("DELETE", "/v1/kv/key", ""), put()], 107.0),
         case("batch of 100 puts", vec![request("POST", "/v1/batch", &batch)], 860.0),
     ]
 }

@@ -4,8 +4,8 @@ use crate::support::{Cluster, run, until};
 use reqwest::Method;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -131,6 +131,42 @@ async fn a_leader_that_slept_answers_no_old_value() {
         assert_eq!(cluster.get(sleeper, "k").await, Ok(new));
     }
     cluster.digests_agree().await;
+}
+
+/// Many reads that come at the same time ask no more voters than they need. If those do not answer, the others are asked at once,
+/// not only when the first ones have timed out (after two seconds).
+#[tokio::test(flavor = "multi_thread")]
+async fn many_reads_wait_for_no_follower_that_stopped() {
+    let cluster = Arc::new(Cluster::start(3, &[]).await);
+    let leader = cluster.leader().await;
+    cluster.put_surely(&cluster.nodes[leader], "k", "v").await;
+    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let reader = || {
+        let (cluster, stop, reads) = (cluster.clone(), stop.clone(), reads.clone());
+        async move {
+            let mut longest = Duration::ZERO;
+            while !stop.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                assert_eq!(cluster.get(&cluster.nodes[leader], "k").await.as_deref(), Ok("v"));
+                longest = longest.max(asked.elapsed());
+                reads.fetch_add(1, Ordering::Relaxed);
+            }
+            longest
+        }
+    };
+    let readers: Vec<_> = (0..32).map(|_| tokio::spawn(reader())).collect();
+    for follower in [1, 2, 1, 2].map(|after| &cluster.nodes[(leader + after) % 3]) {
+        follower.signal(libc::SIGSTOP);
+        let before = reads.load(Ordering::Relaxed);
+        until("reads go on", async || reads.load(Ordering::Relaxed) > before + 1_000).await;
+        follower.signal(libc::SIGCONT);
+        cluster.all_ready().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        let longest = reader.await.unwrap();
+        assert!(longest < Duration::from_millis(1_500), "{longest:?}");
+    }
 }
 
 /// Whether a gauge of one node is 1.

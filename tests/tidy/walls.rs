@@ -70,10 +70,9 @@ const ROOMS: [(&str, &[&str]); 21] = [
 ];
 
 /// Packages that belong into one room.
-const HOMES: [(&str, &str); 7] = [
+const HOMES: [(&str, &str); 6] = [
     ("axum", "http"),
     ("crossbeam_epoch", "storage"),
-    ("itoa", "resp"),
     ("openraft", "raft"),
     ("rust_embed", "dashboard"),
     ("sled", "storage"),
