@@ -21,7 +21,7 @@ impl AnsweredUses {
     pub fn before(&mut self, entry: EntryId, known: u64) -> u64 {
         let after = |answered: u64| known.max(answered + 1);
         let has_room = self.young.len() < ENTRIES_MAX;
-        let uses = match self.young.entry(entry) {
+        match self.young.entry(entry) {
             Entry::Occupied(mut young) => {
                 let uses = after(*young.get());
                 young.insert(uses);
@@ -34,8 +34,7 @@ impl AnsweredUses {
                 }
                 uses
             }
-        };
-        uses
+        }
     }
 
     /// Drops the answers that were not repeated since the last call. Reads from before that are in the log by now.
