@@ -24,7 +24,7 @@ use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::raft::VoteRequest;
-use openraft::{ChangeMembers, Raft, ServerState};
+use openraft::{ChangeMembers, Raft, RaftMetrics, ServerState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -254,11 +254,7 @@ impl Consensus {
     pub fn leadership(&self) -> Option<Leadership> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        // After a restart the stored vote may still be that of a leader, but the state is not.
-        let leads = metrics.state == ServerState::Leader
-            && metrics.current_leader == Some(metrics.id)
-            && metrics.running_state.is_ok();
-        leads.then(|| Leadership {
+        leads(&metrics).then(|| Leadership {
             vote: WireVote { term: metrics.current_term, node: metrics.id, committed: true },
             voters: metrics.membership_config.membership().get_joint_config().clone(),
             last_log_index: metrics.last_log_index.unwrap_or(0),
@@ -425,12 +421,18 @@ impl Consensus {
         self.raft.is_leader()
     }
 
-    /// Returns once this node leads.
+    /// Returns once this node leads: then it has a [`leadership`](Self::leadership), unless it has lost it again.
     pub async fn until_leading(&self) {
-        let mut changes = self.raft.server_metrics();
-        while changes.borrow_watched().state != ServerState::Leader {
-            if changes.changed().await.is_err() {
-                // Raft has stopped: it never will.
+        // These change only with elections and members, the full metrics several times with every write. But a Raft that has
+        // stopped as a leader says here for ever that it leads.
+        let (mut rare, mut full) = (self.raft.server_metrics(), self.raft.metrics());
+        while rare.borrow_watched().state != ServerState::Leader {
+            if rare.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        while !leads(&full.borrow_watched()) {
+            if full.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
@@ -486,4 +488,12 @@ impl Consensus {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
     }
+}
+
+/// Whether this node leads, as far as it knows.
+fn leads(metrics: &RaftMetrics<Types>) -> bool {
+    // After a restart the stored vote may still be that of a leader, but the state is not.
+    metrics.state == ServerState::Leader
+        && metrics.current_leader == Some(metrics.id)
+        && metrics.running_state.is_ok()
 }

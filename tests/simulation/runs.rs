@@ -5,8 +5,9 @@ use crate::faults::Faults;
 use crate::random::Random;
 use crate::system;
 use crate::world::{PANICKED, World};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,6 +16,8 @@ use tracing_subscriber::{Layer, fmt};
 
 /// How long things go wrong in a run, in simulated milliseconds.
 const FAULTS_MS: u64 = 15_000;
+/// A run takes seconds, however busy the machine is.
+const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long seeds are run where their number is not named.
 const BUDGET: Duration = Duration::from_secs(60);
 /// How much of a failed run's trace is shown.
@@ -171,11 +174,23 @@ fn one_run() {
 /// Runs a seed in a process of its own.
 fn in_a_process(seed: u64, plan: Plan) -> Result<String, String> {
     let name = PLANS.iter().find(|(_, known)| *known == plan).expect("it is listed").0;
-    let output = Command::new(std::env::current_exe().expect("this program"))
+    let child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "runs::one_run", "--nocapture", "--test-threads", "1"])
         .env("LOCKSTEP_SIM_CHILD", format!("{seed} {name}"))
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the program runs again");
+    let pid = child.id().cast_signed();
+    let (tell, told) = mpsc::channel();
+    let waiting = std::thread::spawn(move || tell.send(child.wait_with_output()));
+    let Ok(output) = told.recv_timeout(RUN_TIMEOUT) else {
+        // SAFETY: it is this program's child, and nobody has waited for it yet.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        drop(waiting.join());
+        return Err(format!("it hangs: it has not ended after {} s", RUN_TIMEOUT.as_secs()));
+    };
+    let output = output.expect("its output can be read");
     let text = String::from_utf8_lossy(&output.stdout);
     let told = text.lines().find_map(|line| line.strip_prefix("run: "));
     match told {
