@@ -133,8 +133,8 @@ async fn a_leader_that_slept_answers_no_old_value() {
     cluster.digests_agree().await;
 }
 
-/// Many reads that come at the same time ask no more voters than they need. If those do not answer, the others are asked at once,
-/// not only when the first ones have timed out (after two seconds).
+/// Many reads that come at the same time ask no more voters than they need. If those do not answer, the others are asked
+/// some milliseconds later, not only when the first ones have timed out (after two seconds).
 #[tokio::test(flavor = "multi_thread")]
 async fn many_reads_wait_for_no_follower_that_stopped() {
     let cluster = Arc::new(Cluster::start(3, &[]).await);
