@@ -120,10 +120,11 @@ export LOCKSTEP_URL=https://127.0.0.1:$port LOCKSTEP_CA_FILE=$work/certs/ca.crt 
   --tls-cert "$work/certs/n1.crt" --tls-key "$work/certs/n1.key" --tls-ca "$work/certs/ca.crt" 2>"$work/log" &
 node=$!
 metrics() { curl -sf --noproxy '*' "http://127.0.0.1:$((port + 2))/metrics" >"$work/metrics"; }
-# Log time is known a moment after the node leads.
+# Log time and the estimate of other policies are known a moment after the node leads.
 for _ in {1..100}; do
   kill -0 "$node" || { cat "$work/log" >&2; fail "the node does not start"; }
-  if "$LOCKSTEP_BIN" put k v >/dev/null 2>&1 && metrics && grep -q '^lockstep_log_time_ahead_seconds' "$work/metrics"; then break; fi
+  if "$LOCKSTEP_BIN" put k v >/dev/null 2>&1 && metrics && grep -q "^lockstep_log_time_ahead_seconds" "$work/metrics" &&
+    grep -q "^lockstep_shadow_reads" "$work/metrics"; then break; fi
   sleep 0.1
 done
 "$LOCKSTEP_BIN" get k >/dev/null
