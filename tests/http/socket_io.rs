@@ -176,3 +176,32 @@ async fn a_socket_io_page_sends_little() {
     assert_eq!(post(format!(r#"42["{}"]"#, "x".repeat(5_000))).await, 413);
     server.stop().await;
 }
+
+/// A page that asks before it has its answer gets an answer to its last request: nothing more comes if the cache does not change.
+#[tokio::test]
+async fn the_last_request_of_a_page_is_answered() {
+    let server = Server::start().await;
+    for number in 0..30 {
+        let put = server.send(Method::PUT, &format!("/v1/kv/k{number}"), &[], "v").await;
+        assert!(put.status().is_success());
+    }
+    let (mut page, _) =
+        connect_async(format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.address)).await.unwrap();
+    page.send(Message::text("40")).await.unwrap();
+    while !page.next().await.unwrap().unwrap().into_text().unwrap().starts_with("40{") {}
+    for limit in 1..=20 {
+        page.feed(Message::text(format!(r#"42["get-cache-state",{{"limit":{limit}}}]"#))).await.unwrap();
+    }
+    page.flush().await.unwrap();
+    let answered = async {
+        loop {
+            let told = page.next().await.unwrap().unwrap().into_text().unwrap();
+            let state = told.strip_prefix("42").and_then(|told| serde_json::from_str::<Value>(told).ok());
+            if state.is_some_and(|state| state[0] == "cache-state" && state[1]["count"] == 20) {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), answered).await.expect("the last request is answered");
+    server.stop().await;
+}

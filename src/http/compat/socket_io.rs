@@ -23,7 +23,7 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{BroadcastError, SocketIo};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -165,16 +165,44 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     // It gets broadcasts from now on, so that it misses nothing after its first state.
     page.extensions.insert(ConnectedPage::new(permit, count));
     Link::listen(&page, &state);
-    // One answer at a time: a page that asks faster than it reads gets fewer answers.
-    let (asked_of, answering) = (state.clone(), Arc::new(Semaphore::new(1)));
+    let (asked_of, requests) = (state.clone(), Arc::new(StateRequests::default()));
     page.on("get-cache-state", async move |page: SocketRef, TryData(wanted): TryData<Wanted>| {
-        if let Ok(_turn) = answering.try_acquire() {
-            send_state(&page, &asked_of, wanted.unwrap_or_default()).await;
-        }
+        requests.answer(&page, &asked_of, wanted.unwrap_or_default()).await;
     });
     send_state(&page, &state, Wanted::default()).await;
     if let Some(session) = state.session(principal_of(&page)) {
         let _ = page.emit("node-list-update", &Sync::of(&session, &state.old_nodes).await.node_list());
+    }
+}
+
+/// A page's requests for a state. They are answered one at a time, and of those that come meanwhile only the newest is: so a
+/// page that asks faster than it reads gets fewer answers, and the last one is to its last request.
+struct StateRequests {
+    newest: Mutex<Option<Wanted>>,
+    turn: Semaphore,
+}
+
+impl Default for StateRequests {
+    fn default() -> Self {
+        Self { newest: Mutex::default(), turn: Semaphore::new(1) }
+    }
+}
+
+impl StateRequests {
+    async fn answer(&self, page: &SocketRef, state: &AppState, wanted: Wanted) {
+        *self.newest() = Some(wanted);
+        // A request may come after the last look of the one whose turn it is, and before its turn ends.
+        while self.newest().is_some() {
+            let Ok(_turn) = self.turn.try_acquire() else { return };
+            loop {
+                let Some(wanted) = self.newest().take() else { break };
+                send_state(page, state, wanted).await;
+            }
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Wanted>> {
+        self.newest.lock().expect("no panic while held")
     }
 }
 
