@@ -4,12 +4,14 @@
 use super::config::{RaftOptions, config};
 use super::contact::Contact;
 use super::error::{MembershipError, ProposeError, membership_error, propose_error};
+use super::handover::{self, Handover};
 use super::inbound::Inbound;
-use super::leadership::{Candidacy, Leadership};
+use super::leadership::{Candidacy, Leadership, leads};
 use super::lease::Lease;
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Networks;
+use super::proposal::{Deadlines, Proposed};
 use super::proposal_batcher::{PendingProposals, ProposalBatcher};
 use super::status::{RaftStatus, status};
 use super::timing::Timing;
@@ -18,14 +20,13 @@ use super::voted::Voted;
 use super::wire::WireVote;
 use crate::lineage::Lineage;
 use crate::peer::{Lane, Links, Net, NodeId, PeerClient, PeerIdentity};
-use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica, Response};
+use crate::replica::{ChangeLog, LogClock, Member, Proposal, Replica};
 use crate::storage::{LogStore, Snapshots};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::raft::VoteRequest;
-use openraft::{ChangeMembers, Raft, RaftMetrics, ServerState};
-use serde::{Deserialize, Serialize};
+use openraft::{ChangeMembers, Raft, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -34,31 +35,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// The pause before proposing again while the leader has no lease.
 const LEASE_PAUSE: Duration = Duration::from_millis(20);
-
-/// The deadlines of a proposal.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
-    /// Until when it is proposed: until then attempts that had no effect are repeated.
-    pub propose: Instant,
-    /// Until when to wait for the outcome.
-    pub answer: Instant,
-}
-
-impl Deadlines {
-    /// A single attempt, now.
-    pub fn at_once(answer: Instant) -> Self {
-        Self { propose: Instant::now(), answer }
-    }
-}
-
-/// An applied proposal: the position of its log entry, and the response of `apply`. A leader sends it to the node that
-/// forwarded the write, so the fields and their order are part of the peer protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proposed {
-    pub index: u64,
-    pub term: u64,
-    pub response: Response,
-}
 
 /// What Raft on this node needs: storage, network and the change log.
 pub struct Resources {
@@ -87,6 +63,7 @@ pub struct Consensus {
     timing: Timing,
     contact: Contact,
     lease: Arc<Lease>,
+    handover: Handover,
     /// What [`Self::check_majority`] found last.
     lost_majority: Arc<AtomicBool>,
 }
@@ -126,8 +103,9 @@ impl Consensus {
         let contact = Contact::new(timing.clone(), voted.clone());
         let inbound = Inbound::new(raft.clone(), snapshots, contact.clone());
         let round_trips = networks.round_trips().clone();
-        let batcher = ProposalBatcher::start(raft.clone(), clock.clone(), pending, round_trips);
-        let (lease, lost_majority) = (Arc::default(), Arc::default());
+        let (lease, handover, lost_majority) = (Arc::default(), Handover::default(), Arc::default());
+        let batcher =
+            ProposalBatcher::start(raft.clone(), clock.clone(), pending, round_trips, handover.clone());
         Ok(Self {
             raft,
             replica,
@@ -139,6 +117,7 @@ impl Consensus {
             timing,
             contact,
             lease,
+            handover,
             lost_majority,
         })
     }
@@ -190,8 +169,8 @@ impl Consensus {
     }
 
     /// Stamps a command with log time, proposes it, and waits until it is applied here. `by` is the node whose client
-    /// requested it, or 0. A leader without a lease holds the command until it has one, but no longer than until the
-    /// deadline for proposing.
+    /// requested it, or 0. A leader without a lease, or that hands its leadership over, holds the command until that
+    /// changes, but no longer than until the deadline for proposing.
     ///
     /// # Errors
     /// [`ProposeError`] says whether it may still be committed.
@@ -213,14 +192,18 @@ impl Consensus {
             // The leader waits here. If a node that forwarded the write retried instead, it would send the body each
             // time.
             if Instant::now() + LEASE_PAUSE >= deadlines.propose {
-                let reason = "no majority of the nodes has answered the leader lately";
+                let reason = if self.handover.is_under_way() {
+                    "the leader hands its leadership over"
+                } else {
+                    "no majority of the nodes has answered the leader lately"
+                };
                 return Err(ProposeError::NotProposed(reason.into()));
             }
             sleep(LEASE_PAUSE).await;
         }
     }
 
-    /// One attempt; `None` if nothing was proposed because this leader has no lease.
+    /// One attempt; `None` if nothing was proposed because this leader has no lease, or hands its leadership over.
     async fn try_propose(
         &self,
         by: u64,
@@ -232,7 +215,7 @@ impl Consensus {
         }
         let no_time = || ProposeError::NotProposed("the leader does not know the log time yet".into());
         let at_ms = self.clock.now_ms().ok_or_else(no_time)?;
-        if self.lost_majority.load(Relaxed) {
+        if self.lost_majority.load(Relaxed) || self.handover.is_under_way() {
             return Ok(None);
         }
         let result = self.batcher.propose(Proposal { at_ms, by, touches, body }).ok_or(ProposeError::Busy)?;
@@ -388,13 +371,14 @@ impl Consensus {
         }
     }
 
-    /// Starts to hand leadership over, if this node leads. Returns immediately.
+    /// Hands leadership over to a member, if this node leads. Returns true once it does not lead any more, and false if it
+    /// goes on leading, because the member was not elected within an election timeout.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), String> {
-        self.lease.revoke(self.term());
-        self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())
+    pub async fn transfer_leader(&self, to: NodeId, member: &Member) -> Result<bool, String> {
+        let Self { raft, networks, lease, timing, .. } = self;
+        self.handover.attempt(to, member, handover::Leader { raft, networks, lease, timing }).await
     }
 
     /// Starts a snapshot. Returns immediately.
@@ -488,12 +472,4 @@ impl Consensus {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
     }
-}
-
-/// Whether this node leads, as far as it knows.
-fn leads(metrics: &RaftMetrics<Types>) -> bool {
-    // After a restart the stored vote may still be that of a leader, but the state is not.
-    metrics.state == ServerState::Leader
-        && metrics.current_leader == Some(metrics.id)
-        && metrics.running_state.is_ok()
 }

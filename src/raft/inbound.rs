@@ -20,6 +20,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// The transfers end of Raft's messages. Cheap to clone.
 #[derive(Clone)]
@@ -154,7 +155,11 @@ impl Inbound {
         let request: WireTransferRequest = from_postcard("a transfer request", &body).map_err(refuse)?;
         let request = TransferLeaderRequest::from(request);
         check_term(&self.my_vote(), request.from_leader())?;
-        let response = self.raft.handle_transfer_leader(request).await.map_err(refuse)?;
+        // As long as its leader waits: afterwards it proposes again, and an election would only disturb it.
+        let patience = self.contact.timing().election_timeout();
+        let response = timeout(patience, self.raft.handle_transfer_leader(request)).await;
+        let response = response.map_err(|_| "this node does not have the whole log yet".to_owned())?;
+        let response = response.map_err(refuse)?;
         Ok(to_bytes(&WireTransferResponse::from(response)))
     }
 

@@ -1,8 +1,10 @@
 //! What a candidate asks for, and what a leader has.
 
+use super::types::Types;
 use super::voted::supports;
 use super::wire::{WireVote, WireVoteRequest};
 use crate::peer::NodeId;
+use openraft::{RaftMetrics, ServerState};
 use std::collections::BTreeSet;
 
 /// A node that wants to be elected.
@@ -29,6 +31,14 @@ impl Leadership {
     pub fn is_supported_by(&self, vote: Option<WireVote>) -> bool {
         supports(vote, self.vote)
     }
+}
+
+/// Whether the node with these metrics leads, as far as it knows.
+pub(super) fn leads(metrics: &RaftMetrics<Types>) -> bool {
+    // After a restart the stored vote may still be that of a leader, but the state is not.
+    metrics.state == ServerState::Leader
+        && metrics.current_leader == Some(metrics.id)
+        && metrics.running_state.is_ok()
 }
 
 /// Whether these nodes are a majority of the voters: of each set, while the membership is joint.

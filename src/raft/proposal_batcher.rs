@@ -2,6 +2,7 @@
 //! share the cost of a batch: a flush on each node and a dozen wake-ups. On links with a long round trip several batches
 //! are in flight, so that a proposal need not wait for the batch before it.
 
+use super::handover::Handover;
 use super::machine::Machine;
 use super::types::Types;
 use crate::peer::RoundTrips;
@@ -95,9 +96,10 @@ impl ProposalBatcher {
         clock: Arc<LogClock>,
         pending: PendingProposals,
         round_trips: RoundTrips,
+        handover: Handover,
     ) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
-        tokio::spawn(run(queued, raft, clock, pending.clone(), round_trips));
+        tokio::spawn(run(queued, raft, clock, pending.clone(), round_trips, handover));
         Self { queue, pending }
     }
 
@@ -125,6 +127,7 @@ async fn run(
     clock: Arc<LogClock>,
     pending: PendingProposals,
     round_trips: RoundTrips,
+    handover: Handover,
 ) {
     // A batch takes as large a part of the permits as there may be batches in flight.
     let permits = Arc::new(Semaphore::new(BATCHES_MAX as usize));
@@ -136,13 +139,17 @@ async fn run(
             return;
         }
         let permit = permit.ok().and_then(Result::ok).map(Arc::new);
-        let now_ms = clock.now_ms();
+        let mut now_ms = clock.now_ms();
         let proposed = batch.iter().map(|queued| weight(queued.proposal.body.len())).sum();
         for QueuedProposal { mut proposal, result } in batch.drain(..) {
             // The caller has given up and has reported an unknown outcome, so it is correct, and cheaper, not to
             // propose.
             if result.is_closed() {
                 continue;
+            }
+            if handover.is_under_way() {
+                handover.over().await;
+                now_ms = clock.now_ms();
             }
             // The proposal may have waited since it was stamped.
             proposal.at_ms = now_ms.unwrap_or(proposal.at_ms);

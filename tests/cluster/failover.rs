@@ -247,5 +247,6 @@ async fn a_stopping_leader_hands_over() {
     assert_ne!(next, leader);
     assert!(cluster.status(&cluster.nodes[next]).await["term"].as_u64() > term);
     assert_eq!(cluster.get(&cluster.nodes[next], "k").await, Ok("v".into()));
-    assert!(!cluster.nodes[leader].log().contains("without handing over"));
+    let log = cluster.nodes[leader].log();
+    assert!(!log.contains("without handing over"), "{log}");
 }

@@ -198,3 +198,31 @@ async fn the_lead_is_handed_to_a_given_node() {
         assert_eq!(cluster.leader().await, to);
     }
 }
+
+/// A lead that nobody takes stays where it is, and writes go on: the successor stops at the moment when it is to take over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_that_nobody_takes_stays() {
+    let cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    let (node, silent) = (&cluster.nodes[leader], &cluster.nodes[(leader + 1) % 3]);
+    let id = id_of(&cluster, node, &silent.name).await;
+    cluster.put_surely(node, "before", "v").await;
+    let term = cluster.status(node).await["term"].as_u64();
+    let to_silent = format!("{{\"to\": {id}}}");
+    silent.signal(libc::SIGSTOP);
+    let moved = cluster.request(Method::POST, node, "/v1/leader", to_silent.clone()).await;
+    assert_eq!(moved.status().as_u16(), 504);
+    let problem: Value = moved.json().await.unwrap();
+    assert_eq!(problem["code"], "outcome_unknown");
+    cluster.put_surely(node, "after", "v").await;
+    assert_eq!(cluster.status(node).await["term"].as_u64(), term);
+    // By now it is known that it does not answer.
+    let refused = cluster.request(Method::POST, node, "/v1/leader", to_silent).await;
+    assert_eq!(refused.status().as_u16(), 409);
+    let problem: Value = refused.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("does not answer"), "{problem}");
+    assert!(node.log().contains("this node goes on"));
+    silent.signal(libc::SIGCONT);
+    cluster.all_ready().await;
+    cluster.digests_agree().await;
+}
