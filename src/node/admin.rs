@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::MutexGuard;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// Timeout of a change: a joint membership needs two log entries.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -27,10 +27,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const LOCK_MARGIN: Duration = Duration::from_millis(200);
 /// A learner can be promoted if it is at most this many entries behind.
 const PROMOTION_LAG_MAX: u64 = 1_000;
-/// Leadership is not transferred to a member that has been silent for longer, on loopback: it may be dead.
-const SUCCESSOR_SILENT_MAX: Duration = Duration::from_millis(500);
-/// How long a leader that leads no longer waits until it knows who does.
-const ELECTION_WAIT: Duration = Duration::from_secs(2);
 /// A member that has been silent for longer counts as down when a removal is checked.
 pub(super) const SILENT_MS_MAX: u64 = 3_000;
 
@@ -415,59 +411,6 @@ impl Inner {
             return Err(AdminFailure::Conflict(reason));
         }
         Ok(())
-    }
-
-    /// Transfers leadership to a voter. Returns once another node leads.
-    pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
-        let me = self.identity.node_id;
-        let status = self.consensus.status();
-        if to == Some(me) {
-            return Ok(());
-        }
-        let mut successor = self.successor(&status, to)?.clone();
-        while Instant::now() < deadline {
-            let MemberState { id, member, .. } = &successor;
-            if self.consensus.transfer_leader(*id, member).await.map_err(AdminFailure::Stopped)? {
-                let moved = |status: &RaftStatus| {
-                    status.leader.is_some_and(|leader| leader != me && to.is_none_or(|to| leader == to))
-                };
-                // If it is another one than the one named, that one is asked next.
-                let done = self.consensus.wait_for(ELECTION_WAIT, moved).await;
-                return if done { Ok(()) } else { Err(AdminFailure::NotLeader) };
-            }
-            // Writes go on for as long as they had to wait.
-            sleep(self.consensus.timing().election_timeout()).await;
-            match self.successor(&self.consensus.status(), to) {
-                Ok(next) => successor = next.clone(),
-                Err(_) => break,
-            }
-        }
-        Err(AdminFailure::Unknown(format!("{} has not taken leadership yet", successor.member.name)))
-    }
-
-    /// The voter that is to lead: the one that was named, or the most up-to-date one of those that answer.
-    fn successor<'a>(
-        &self,
-        status: &'a RaftStatus,
-        named: Option<NodeId>,
-    ) -> Result<&'a MemberState, AdminFailure> {
-        let silent_max = self.consensus.timing().limit(SUCCESSOR_SILENT_MAX).as_millis();
-        let is_silent = |member: &MemberState| member.silent_ms.is_some_and(|ms| u128::from(ms) > silent_max);
-        let Some(id) = named else {
-            let others = status.members.iter().filter(|m| m.voter && m.id != self.identity.node_id);
-            let answering = others.filter(|m| m.silent_ms.is_some() && !is_silent(m));
-            let best = answering.max_by_key(|m| m.matched);
-            return best.ok_or_else(|| AdminFailure::Conflict("no other voter can take leadership".into()));
-        };
-        let member = find(status, id)?;
-        let name = &member.member.name;
-        if !member.voter {
-            return Err(AdminFailure::Conflict(format!("{name} has no vote, so it cannot lead")));
-        }
-        if is_silent(member) {
-            return Err(AdminFailure::Conflict(format!("{name} does not answer, so it cannot lead now")));
-        }
-        Ok(member)
     }
 }
 

@@ -116,6 +116,7 @@ pub(super) async fn propose_ticks(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let due_ms = node.consensus.replica().with_cache(crate::cache::Cache::next_due_ms);
         let now_ms = node.consensus.clock().now_ms();
+        let mut wait_ms = due_ms.zip(now_ms).map_or(u64::MAX, |(due, now)| due.saturating_sub(now));
         if let (true, Some(due_ms), Some(now_ms)) = (node.consensus.is_leader(), due_ms, now_ms)
             && due_ms <= now_ms
         {
@@ -133,8 +134,8 @@ pub(super) async fn propose_ticks(inner: Weak<Inner>) {
             {
                 continue;
             }
+            wait_ms = u64::MAX;
         }
-        let wait_ms = due_ms.zip(now_ms).map_or(u64::MAX, |(due, now)| due.saturating_sub(now));
         drop(node);
         sleep(TICK_POLL_INTERVAL.min(Duration::from_millis(wait_ms.max(1)))).await;
     }

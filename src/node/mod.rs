@@ -68,6 +68,7 @@ mod supersession;
 mod tokens;
 mod touch_buffer;
 mod touches;
+mod transfer;
 mod upgrade;
 mod warnings;
 mod watch;

@@ -171,6 +171,13 @@ impl Inner {
             let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes, this one {}", body.len());
             return Err(ProposeError::NotProposed(reason));
         }
+        // The outcome is computed here, and would be wrong. The writes of the cluster itself have none that anybody is told.
+        if by != 0
+            && let Some(index) = self.audit.differs_at()
+        {
+            let reason = format!("the leader's state differs from the others' at index {index}");
+            return Err(ProposeError::NotProposed(reason));
+        }
         // What the cluster does by itself must go on, and so must what operators do to give it its votes back.
         if by != 0
             && let Err(reason) = self.write_gate.pass()

@@ -260,6 +260,11 @@ impl Consensus {
         self.voted.get()
     }
 
+    /// A typical round trip to a node; to a majority, if that node has not answered yet.
+    pub fn round_trip_to(&self, node: NodeId) -> Duration {
+        self.networks.round_trips().median(node).unwrap_or_else(|| self.timing.round_trip())
+    }
+
     pub fn timing(&self) -> &Timing {
         &self.timing
     }
@@ -371,12 +376,12 @@ impl Consensus {
         }
     }
 
-    /// Hands leadership over to a member, if this node leads. Returns true once it does not lead any more, and false if it
-    /// goes on leading, because the member was not elected within an election timeout.
+    /// Hands leadership over to a member, if this node leads. Returns once it does not lead any more, or has gone on leading
+    /// for an election timeout because the member was not elected in time.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn transfer_leader(&self, to: NodeId, member: &Member) -> Result<bool, String> {
+    pub async fn transfer_leader(&self, to: NodeId, member: &Member) -> Result<(), String> {
         let Self { raft, networks, lease, timing, .. } = self;
         self.handover.attempt(to, member, handover::Leader { raft, networks, lease, timing }).await
     }

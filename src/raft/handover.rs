@@ -16,8 +16,9 @@ use crate::replica::{Member, from_postcard, to_bytes};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ServerState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How often somebody who waits for the end of a hand-over looks.
@@ -26,16 +27,24 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Whether this node hands its leadership over. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Handover {
-    /// How many attempts are under way.
-    attempts: Arc<AtomicUsize>,
+    is_under_way: Arc<AtomicBool>,
+    /// There is one attempt at a time, and a pause before the next one.
+    turn: Arc<Mutex<()>>,
 }
 
 /// An attempt, until it is dropped.
-struct Attempt(Arc<AtomicUsize>);
+struct Attempt<'a>(&'a AtomicBool);
 
-impl Drop for Attempt {
+impl<'a> Attempt<'a> {
+    fn begin(is_under_way: &'a AtomicBool) -> Self {
+        is_under_way.store(true, Ordering::Relaxed);
+        Self(is_under_way)
+    }
+}
+
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -43,30 +52,38 @@ impl Handover {
     /// Whether this node should propose nothing. A proposal that slips through does no harm, but the successor may lack it,
     /// and is then not elected.
     pub fn is_under_way(&self) -> bool {
-        self.attempts.load(Ordering::Relaxed) > 0
+        self.is_under_way.load(Ordering::Relaxed)
     }
 
-    /// Waits until no attempt is under way: an election timeout at most for each.
+    /// Waits until no attempt is under way.
     pub async fn over(&self) {
         while self.is_under_way() {
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Hands the leadership over to a voter, if this node leads. Returns once it does not lead any more, with true, or
-    /// proposes again, with false.
+    /// Hands the leadership over to a voter, if this node leads. Returns once it does not lead any more, or has proposed again
+    /// for an election timeout, so that writes go on between two attempts.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn attempt(&self, to: NodeId, member: &Member, leader: Leader<'_>) -> Result<bool, String> {
-        self.attempts.fetch_add(1, Ordering::Relaxed);
-        let _attempt = Attempt(self.attempts.clone());
-        let until = Instant::now() + leader.timing.election_timeout();
-        match timeout_at(until, leader.hand_over(to, member, until)).await {
-            Ok(handed_over) => return handed_over,
-            Err(_) => tracing::warn!(to = member.name, "leadership was not taken in time: this node goes on"),
+    pub async fn attempt(&self, to: NodeId, member: &Member, leader: Leader<'_>) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        let attempt = Attempt::begin(&self.is_under_way);
+        let round_trip = leader.networks.round_trips().median(to).unwrap_or_default();
+        let until = Instant::now() + leader.timing.handover_timeout(round_trip);
+        let is_over = match timeout_at(until, leader.hand_over(to, member, until)).await {
+            Ok(is_over) => is_over?,
+            Err(_) => {
+                tracing::warn!(to = member.name, "leadership was not taken in time: this node goes on");
+                false
+            }
+        };
+        drop(attempt);
+        if !is_over {
+            sleep(leader.timing.election_timeout()).await;
         }
-        Ok(false)
+        Ok(())
     }
 }
 
@@ -79,7 +96,7 @@ pub(super) struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// Asks a voter to become a candidate, unless it can't, and waits until this node does not lead any more.
+    /// Asks a voter to become a candidate, and waits until this node does not lead any more. Returns false if the voter can't.
     async fn hand_over(&self, to: NodeId, member: &Member, until: Instant) -> Result<bool, String> {
         // Requests are carried out in order: this one comes after all that was proposed.
         let state = self.raft.with_raft_state(|state| {

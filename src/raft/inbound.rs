@@ -155,8 +155,12 @@ impl Inbound {
         let request: WireTransferRequest = from_postcard("a transfer request", &body).map_err(refuse)?;
         let request = TransferLeaderRequest::from(request);
         check_term(&self.my_vote(), request.from_leader())?;
-        // As long as its leader waits: afterwards it proposes again, and an election would only disturb it.
-        let patience = self.contact.timing().election_timeout();
+        // A leader proposes nothing while it hands over. If this node has more, that is over, and an election would only
+        // disturb it.
+        if self.raft.data_metrics().borrow_watched().last_log > request.last_log_id().copied() {
+            return Err("the request to take over is an old one".into());
+        }
+        let patience = self.contact.timing().takeover_patience();
         let response = timeout(patience, self.raft.handle_transfer_leader(request)).await;
         let response = response.map_err(|_| "this node does not have the whole log yet".to_owned())?;
         let response = response.map_err(refuse)?;

@@ -73,9 +73,11 @@ impl Lease {
     /// Ends the lease for the rest of a term: followers vote for the node that takes over, whatever they promised.
     pub fn revoke(&self, term: u64) {
         let mut support = self.support();
-        if term >= support.term {
-            *support = Support { term, revoked: true, ..Support::default() };
+        if term > support.term {
+            *support = Support { term, ..Support::default() };
         }
+        // Who has answered stays: it says whether a majority is still there.
+        support.revoked |= term == support.term;
     }
 
     fn support(&self) -> MutexGuard<'_, Support> {
@@ -136,5 +138,10 @@ mod tests {
         assert!(!lease.is_valid(&three), "whatever is answered later, or comes late");
         lease.supported(7, 3, Instant::now(), PROMISE);
         assert!(lease.is_valid(&leadership(7, &[&[1, 2, 3]])), "it leads again");
+        lease.revoke(6);
+        assert!(lease.is_valid(&leadership(7, &[&[1, 2, 3]])), "that term is over");
+        lease.revoke(7);
+        assert!(lease.has_answers(7) && lease.is_supported_within(&leadership(7, &[&[1, 2, 3]]), PROMISE));
+        assert!(!lease.is_valid(&leadership(7, &[&[1, 2, 3]])));
     }
 }

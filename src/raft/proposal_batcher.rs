@@ -142,14 +142,14 @@ async fn run(
         let mut now_ms = clock.now_ms();
         let proposed = batch.iter().map(|queued| weight(queued.proposal.body.len())).sum();
         for QueuedProposal { mut proposal, result } in batch.drain(..) {
+            if handover.is_under_way() {
+                handover.over().await;
+                now_ms = clock.now_ms();
+            }
             // The caller has given up and has reported an unknown outcome, so it is correct, and cheaper, not to
             // propose.
             if result.is_closed() {
                 continue;
-            }
-            if handover.is_under_way() {
-                handover.over().await;
-                now_ms = clock.now_ms();
             }
             // The proposal may have waited since it was stamped.
             proposal.at_ms = now_ms.unwrap_or(proposal.at_ms);

@@ -67,6 +67,17 @@ impl Timing {
         self.election_timeout().max(3 * self.round_trip())
     }
 
+    /// How long a leader waits for the voter that it hands over to, at a round trip from it, to be elected.
+    pub fn handover_timeout(&self, round_trip: Duration) -> Duration {
+        self.election_timeout() + 2 * round_trip
+    }
+
+    /// How long that voter waits for the rest of the log. It leaves time for the election, and does not depend on round
+    /// trips, because its leader may have others.
+    pub fn takeover_patience(&self) -> Duration {
+        self.shortest * 2 / 3
+    }
+
     /// Whether the nodes are so far apart that [`election_timeout`](Self::election_timeout) would have to be longer than
     /// the settings allow.
     pub fn is_too_slow(&self) -> bool {
@@ -114,6 +125,7 @@ mod tests {
         }
         let default = Timing::new(&RaftOptions::default(), RoundTrips::default());
         assert!(default.promise() < default.election_timeout());
+        assert!(default.takeover_patience() < default.handover_timeout(Duration::ZERO));
         assert!(3 * default.heartbeat() < default.election_timeout());
     }
 }

@@ -178,7 +178,7 @@ async fn a_socket_io_page_sends_little() {
 }
 
 /// A page that asks before it has its answer gets an answer to its last request: nothing more comes if the cache does not change.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_request_of_a_page_is_answered() {
     let server = Server::start().await;
     for number in 0..30 {

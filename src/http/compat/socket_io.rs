@@ -21,7 +21,7 @@ use axum::Router;
 use serde::Serialize;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
-use socketioxide::{BroadcastError, SocketIo};
+use socketioxide::{BroadcastError, SendError, SocketIo};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -30,7 +30,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// Least time between two broadcasts of changes.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
-/// How long after a failed broadcast all pages get the state again: some page missed something.
+/// How long after a failed broadcast all pages get the state again, because some page missed something, and after how long an answer
+/// that a page had no room for is tried again.
 const REPEAT_PAUSE: Duration = Duration::from_secs(2);
 /// How many of the newest operations a broadcast has.
 const OPERATIONS_MAX: usize = 5;
@@ -166,10 +167,13 @@ async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     page.extensions.insert(ConnectedPage::new(permit, count));
     Link::listen(&page, &state);
     let (asked_of, requests) = (state.clone(), Arc::new(StateRequests::default()));
-    page.on("get-cache-state", async move |page: SocketRef, TryData(wanted): TryData<Wanted>| {
-        requests.answer(&page, &asked_of, wanted.unwrap_or_default()).await;
+    page.on("get-cache-state", move |page: SocketRef, TryData(wanted): TryData<Wanted>| {
+        // Here they are in the order in which they came. What follows is a task for each, and these have no order.
+        requests.note(wanted.unwrap_or_default());
+        async move { requests.answer(&page, &asked_of).await }
     });
-    send_state(&page, &state, Wanted::default()).await;
+    // No frame waits for it yet.
+    let _ = send_state(&page, &state, Wanted::default()).await;
     if let Some(session) = state.session(principal_of(&page)) {
         let _ = page.emit("node-list-update", &Sync::of(&session, &state.old_nodes).await.node_list());
     }
@@ -189,14 +193,20 @@ impl Default for StateRequests {
 }
 
 impl StateRequests {
-    async fn answer(&self, page: &SocketRef, state: &AppState, wanted: Wanted) {
+    fn note(&self, wanted: Wanted) {
         *self.newest() = Some(wanted);
+    }
+
+    async fn answer(&self, page: &SocketRef, state: &AppState) {
         // A request may come after the last look of the one whose turn it is, and before its turn ends.
         while self.newest().is_some() {
             let Ok(_turn) = self.turn.try_acquire() else { return };
             loop {
                 let Some(wanted) = self.newest().take() else { break };
-                send_state(page, state, wanted).await;
+                if send_state(page, state, wanted.clone()).await.is_err() && page.connected() {
+                    self.newest().get_or_insert(wanted);
+                    sleep(REPEAT_PAUSE).await;
+                }
             }
         }
     }
@@ -206,18 +216,17 @@ impl StateRequests {
     }
 }
 
-/// Sends a page the current state, or an error if it is not known.
-async fn send_state(page: &SocketRef, state: &AppState, wanted: Wanted) {
+/// Sends a page the current state, or an error if it is not known. Fails if too many frames wait for the page, or it has gone.
+async fn send_state(page: &SocketRef, state: &AppState, wanted: Wanted) -> Result<(), SendError> {
     let state = match state.session(principal_of(page)) {
         _ if !wanted.has_sense() => Err("`after` must be the `next` of a state with the same order".into()),
         Some(session) => CacheState::read(&session, wanted).await.map_err(|error| error.to_string()),
         None => Err("this node has not found its cluster yet".into()),
     };
-    // A page with too many waiting frames gets the state with the next broadcast.
-    let _ = match state {
+    match state {
         Ok(state) => page.emit("cache-state", &state),
         Err(message) => page.emit("cache-error", &CacheError { success: false, message }),
-    };
+    }
 }
 
 /// Broadcasts changes while pages are connected, and disconnects them when the node stops.

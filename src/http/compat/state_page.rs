@@ -19,7 +19,7 @@ static SEARCHES: Semaphore = Semaphore::const_new(2);
 const NEWEST: &str = "newest";
 
 /// What a page asks for with `get-cache-state`; anything else counts as nothing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Wanted {
     limit: Option<usize>,

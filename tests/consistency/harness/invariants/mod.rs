@@ -181,6 +181,15 @@ mod tests {
         assert_eq!(judge(tick(900), read(3_000)), Ok(()), "nothing moved log time past the deadline");
         assert_eq!(judge(tick(2_000), read(1_995)), Ok(()), "the read began before that write ended");
         assert!(judge(tick(2_000), read(2_011)).is_err());
+        let in_a_pipeline = Recorded::from([
+            (Workload::Ttl, vec![put.clone(), read(2_011)]),
+            (Workload::Pipeline, vec![tick(2_000)]),
+        ]);
+        assert_eq!(
+            invariant.end(&[], &in_a_pipeline),
+            Ok(()),
+            "nobody knows when that write was carried out"
+        );
         // With another time to live it may be there, and later not.
         let expire = operation("expire", 500, 510, json!({"argument": {"ttl_ms": 3_000}}));
         let unknown = operation("expire", 500, 510, json!({"argument": {"ttl_ms": 1}, "outcome": "unknown"}));

@@ -53,7 +53,8 @@ fn place(workload: Workload, told: &Operation) -> Option<(&Operation, u64, bool)
     match (workload, told.op.as_str()) {
         // Stale reads may be answered anywhere, and batches that read are log entries of their own.
         (Workload::Session | Workload::Batch | Workload::Eviction, "read") => None,
-        (Workload::Eviction, _) => None,
+        // The times of those in pipelines are only in the right order.
+        (Workload::Eviction | Workload::Pipeline, _) => None,
         (_, "read" | "left") => Some((told, told.index?, false)),
         _ => Some((told, told.revision?, true)),
     }

@@ -65,7 +65,8 @@ pub async fn step(client: &mut Client) {
 }
 
 /// The call and the return of one of the operations on a key that nobody else uses: they are told one after the other, in the
-/// order in which they were sent. What was carried out in another order is then explained by nothing.
+/// order in which they were sent. What was carried out in another order is then explained by nothing. These times are right for
+/// that key only: all of the pipeline may have been carried out at any moment of the whole.
 fn share((call_ns, return_ns): (u64, u64), place: u64, count: u64) -> (u64, u64) {
     let each_ns = (return_ns - call_ns) / count;
     let begin_ns = call_ns + place * each_ns;

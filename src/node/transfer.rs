@@ -1,0 +1,86 @@
+//! Leadership transfers: which voter leads next, and until when this node tries.
+
+use super::admin::{AdminFailure, find};
+use super::inner::Inner;
+use crate::peer::NodeId;
+use crate::raft::{MemberState, RaftStatus};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Leadership is not transferred to a member that has been silent for longer, on loopback: it may be dead.
+const SUCCESSOR_SILENT_MAX: Duration = Duration::from_millis(500);
+
+impl Inner {
+    /// Transfers leadership to a voter. Returns once another node leads: the one that was named, if one was.
+    pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
+        if to == Some(self.identity.node_id) {
+            return Ok(());
+        }
+        let mut successor = self.successor(&self.consensus.status(), to, false)?.clone();
+        while Instant::now() < deadline {
+            let MemberState { id, member, .. } = &successor;
+            self.consensus.transfer_leader(*id, member).await.map_err(AdminFailure::Stopped)?;
+            if !self.consensus.is_leader() {
+                return self.until_another_leads(to, &successor.member.name, deadline).await;
+            }
+            match self.successor(&self.consensus.status(), to, true) {
+                Ok(next) => successor = next.clone(),
+                Err(_) => break,
+            }
+        }
+        Err(not_taken(&successor.member.name))
+    }
+
+    /// Waits until a node leads after this one.
+    async fn until_another_leads(
+        &self,
+        named: Option<NodeId>,
+        successor: &str,
+        deadline: Instant,
+    ) -> Result<(), AdminFailure> {
+        let me = self.identity.node_id;
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let another_leads = |status: &RaftStatus| status.leader.is_some_and(|leader| leader != me);
+        if !self.consensus.wait_for(limit, another_leads).await {
+            return Err(not_taken(successor));
+        }
+        match named {
+            // The one that was elected instead is asked next.
+            Some(named) if self.consensus.leader() != Some(named) => Err(AdminFailure::NotLeader),
+            _ => Ok(()),
+        }
+    }
+
+    /// The voter that is to lead: the one that was named, or the most up-to-date one of those that answer. A leader that was
+    /// just elected does not know yet who answers, and after an attempt it should.
+    fn successor<'a>(
+        &self,
+        status: &'a RaftStatus,
+        named: Option<NodeId>,
+        was_tried: bool,
+    ) -> Result<&'a MemberState, AdminFailure> {
+        let is_silent = |member: &MemberState, unknown| {
+            let silent_max = SUCCESSOR_SILENT_MAX + 3 * self.consensus.round_trip_to(member.id);
+            member.silent_ms.map_or(unknown, |ms| Duration::from_millis(ms) > silent_max)
+        };
+        let Some(id) = named else {
+            let others = status.members.iter().filter(|m| m.voter && m.id != self.identity.node_id);
+            let best = others.filter(|member| !is_silent(member, true)).max_by_key(|m| m.matched);
+            return best.ok_or_else(|| AdminFailure::Conflict("no other voter can take leadership".into()));
+        };
+        let member = find(status, id)?;
+        let name = &member.member.name;
+        if !member.voter {
+            return Err(AdminFailure::Conflict(format!("{name} has no vote, so it cannot lead")));
+        }
+        if is_silent(member, was_tried) {
+            return Err(AdminFailure::Conflict(format!("{name} does not answer, so it cannot lead now")));
+        }
+        Ok(member)
+    }
+}
+
+/// It may still be elected.
+fn not_taken(successor: &str) -> AdminFailure {
+    AdminFailure::Unknown(format!("{successor} has not taken leadership yet"))
+}
