@@ -19,8 +19,9 @@ impl Inner {
         let mut successor = self.successor(&self.consensus.status(), to, false)?.clone();
         while Instant::now() < deadline {
             let MemberState { id, member, .. } = &successor;
-            self.consensus.transfer_leader(*id, member).await.map_err(AdminFailure::Stopped)?;
-            if !self.consensus.is_leader() {
+            let is_over = self.consensus.transfer_leader(*id, member).await.map_err(AdminFailure::Stopped)?;
+            // The member may also have been elected late.
+            if is_over || !self.consensus.is_leader() {
                 return self.until_another_leads(to, &successor.member.name, deadline).await;
             }
             match self.successor(&self.consensus.status(), to, true) {

@@ -376,12 +376,12 @@ impl Consensus {
         }
     }
 
-    /// Hands leadership over to a member, if this node leads. Returns once it does not lead any more, or has gone on leading
-    /// for an election timeout because the member was not elected in time.
+    /// Hands leadership over to a member, if this node leads. Returns true once it does not lead any more, which the status may
+    /// show a moment later, and false if it has gone on for an election timeout because the member was not elected in time.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn transfer_leader(&self, to: NodeId, member: &Member) -> Result<(), String> {
+    pub async fn transfer_leader(&self, to: NodeId, member: &Member) -> Result<bool, String> {
         let Self { raft, networks, lease, timing, .. } = self;
         self.handover.attempt(to, member, handover::Leader { raft, networks, lease, timing }).await
     }

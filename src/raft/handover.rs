@@ -62,12 +62,12 @@ impl Handover {
         }
     }
 
-    /// Hands the leadership over to a voter, if this node leads. Returns once it does not lead any more, or has proposed again
-    /// for an election timeout, so that writes go on between two attempts.
+    /// Hands the leadership over to a voter, if this node leads. Returns true once it does not lead any more. Otherwise it returns
+    /// false once this node has proposed again for an election timeout, so that writes go on between two attempts.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn attempt(&self, to: NodeId, member: &Member, leader: Leader<'_>) -> Result<(), String> {
+    pub async fn attempt(&self, to: NodeId, member: &Member, leader: Leader<'_>) -> Result<bool, String> {
         let _turn = self.turn.lock().await;
         let attempt = Attempt::begin(&self.is_under_way);
         let round_trip = leader.networks.round_trips().median(to).unwrap_or_default();
@@ -83,7 +83,7 @@ impl Handover {
         if !is_over {
             sleep(leader.timing.election_timeout()).await;
         }
-        Ok(())
+        Ok(is_over)
     }
 }
 
