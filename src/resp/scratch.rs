@@ -81,8 +81,12 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// One with copies of these keys, as they were at this log time.
+    /// One with copies of these keys, as they were at this log time by the node's clock, or a little before.
     pub fn new(default_ttl_ms: Option<u64>, now_ms: u64, found: Vec<(Key, Result<Found, Absence>)>) -> Self {
+        // What is there has not expired before the log says so. Whoever reads without a log entry would otherwise miss what others
+        // still read afterwards: for as long as no majority lets the leader say that time has passed.
+        let now_ms =
+            found.iter().filter_map(|(_, found)| last_ms(found.as_ref().ok()?)).fold(now_ms, u64::min);
         let origin = Origin { default_ttl_ms, now_ms, found: found.clone() };
         let config = CacheConfig {
             policy: Policy::NoEviction,
@@ -231,11 +235,48 @@ impl Scratch {
     }
 }
 
+/// The last moment at which a copy is there; `None` where it lives on from whenever it is made.
+fn last_ms(found: &Found) -> Option<u64> {
+    match lifetime_of(found) {
+        Ttl::At(deadline_ms) => Some(deadline_ms.saturating_sub(1)),
+        _ => None,
+    }
+}
+
 /// The lifetime with which a copy ends when its original does.
 pub(super) fn lifetime_of(found: &Found) -> Ttl {
     match (found.info.sliding_ms, found.info.expires_at_ms) {
         (0, Some(deadline_ms)) => Ttl::At(deadline_ms),
         (0, None) => Ttl::Never,
         (sliding_ms, _) => Ttl::Sliding(u64::from(sliding_ms)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C4: a clock alone makes nothing expire, or somebody who read with it would miss what the next one still reads.
+    #[test]
+    fn what_is_there_is_seen_until_the_log_says_that_it_has_expired() {
+        let key = Key::new("k").expect("a key");
+        let mut cache = Cache::new(CacheConfig::default());
+        let put = Op::Put {
+            key: key.clone(),
+            value: crate::cache::Value::new(Bytes::from("v"), None).expect("a value"),
+            ttl: Ttl::Ms(500),
+            condition: Condition::Always,
+            previous: false,
+        };
+        let at = Stamp { index: 1, at_ms: 1_000, idempotency_key: None, origin: None, touches: Vec::new() };
+        cache.apply(at, Command::One(put)).outcome.expect("it is stored");
+        let copied = || vec![(key.clone(), Ok(cache.get("k").expect("it is there")))];
+        let at = |now_ms| Scratch::new(None, now_ms, copied());
+        for (clock_ms, now_ms) in [(1_000, 1_000), (1_499, 1_499), (1_500, 1_499), (90_000, 1_499)] {
+            let scratch = at(clock_ms);
+            assert_eq!(scratch.now_ms(), now_ms);
+            assert!(scratch.get(&key).expect("it was read").is_some(), "{clock_ms}");
+        }
+        assert!(at(90_000).back_to(0).get(&key).expect("it was read").is_some());
     }
 }
