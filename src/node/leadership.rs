@@ -103,12 +103,14 @@ impl Inner {
         }
     }
 
-    /// An index that no acknowledged write is above, if this node leads.
+    /// An index that no acknowledged write is above, nor anything that somebody has read, if this node leads.
     fn read_index_now(&self, leadership: &Leadership) -> u64 {
-        // A write is acknowledged after it is applied here. Those of earlier leaders come before the first entry of this
-        // leader's term.
+        // A write is acknowledged after it is applied here, but a follower that was told of its commit may have applied it
+        // before, and shown it. What comes from earlier leaders is before the first entry of this leader's term.
         match self.consensus.replica().last_applied() {
-            Some(applied) if applied.term == leadership.vote.term => applied.index,
+            Some(applied) if applied.term == leadership.vote.term => {
+                applied.index.max(self.consensus.told_commit())
+            }
             _ => leadership.last_log_index,
         }
     }

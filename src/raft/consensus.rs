@@ -260,6 +260,11 @@ impl Consensus {
         self.voted.get()
     }
 
+    /// The highest committed index that another node may know from this one.
+    pub fn told_commit(&self) -> u64 {
+        self.networks.told_commit()
+    }
+
     /// A typical round trip to a node; to a majority, if that node has not answered yet.
     pub fn round_trip_to(&self, node: NodeId) -> Duration {
         self.networks.round_trips().median(node).unwrap_or_else(|| self.timing.round_trip())

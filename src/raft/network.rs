@@ -28,6 +28,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -109,12 +110,18 @@ pub struct Networks {
     round_trips: RoundTrips,
     shared: Arc<Mutex<HashMap<(NodeId, Lane), PeerClient>>>,
     pending_proposals: PendingProposals,
+    told_commit: Arc<AtomicU64>,
 }
 
 impl Networks {
     pub fn new(me: PeerIdentity, net: Net, links: Links, pending_proposals: PendingProposals) -> Self {
         let (round_trips, shared) = (RoundTrips::default(), Arc::default());
-        Self { me, net, links, round_trips, shared, pending_proposals }
+        Self { me, net, links, round_trips, shared, pending_proposals, told_commit: Arc::default() }
+    }
+
+    /// The highest committed index that another node may know from this one. It may have applied that before this node has.
+    pub fn told_commit(&self) -> u64 {
+        self.told_commit.load(Ordering::Acquire)
     }
 
     /// How long requests to the other nodes take.
@@ -158,6 +165,7 @@ impl Networks {
             appends_on_control: bulk == Lane::Control,
             round_trips: self.round_trips.clone(),
             pending_proposals: self.pending_proposals.clone(),
+            told_commit: self.told_commit.clone(),
         }
     }
 }
@@ -187,9 +195,18 @@ pub struct Network {
     appends_on_control: bool,
     round_trips: RoundTrips,
     pending_proposals: PendingProposals,
+    told_commit: Arc<AtomicU64>,
 }
 
 impl Network {
+    /// The bytes of an append request that is about to be sent.
+    fn encode_append(&self, request: &AppendEntriesRequest<Types>) -> Bytes {
+        if let Some(commit) = request.leader_commit {
+            self.told_commit.fetch_max(commit.index(), Ordering::AcqRel);
+        }
+        encode_append(request)
+    }
+
     /// Three round trips more than on loopback: the connection may have to be made first.
     fn append_timeout(&self) -> Duration {
         APPEND_TIMEOUT + 3 * self.round_trips.median(self.target).unwrap_or_default()
@@ -316,7 +333,8 @@ impl RaftNetworkV2<Types> for Network {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let reply: AppendReply = self.ask(Method::Append, encode_append(&request), option.soft_ttl()).await?;
+        let reply: AppendReply =
+            self.ask(Method::Append, self.encode_append(&request), option.soft_ttl()).await?;
         Ok(StreamAppendResult::<Types>::from(reply.check(&request.vote)?).into())
     }
 
@@ -345,7 +363,7 @@ impl RaftNetworkV2<Types> for Network {
         let sent = coalesce_commits(input, self.pending_proposals.clone()).then(move |request| {
             let bytes_in_flight = bytes_in_flight.clone();
             async move {
-                let (vote, body) = (request.vote, encode_append(&request));
+                let (vote, body) = (request.vote, this.encode_append(&request));
                 let bytes = u32::try_from(body.len().min(APPEND_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX);
                 let room = bytes_in_flight.acquire_many_owned(bytes).await;
                 let deadline = Instant::now() + this.append_timeout();
