@@ -257,6 +257,11 @@ impl Inner {
         self.options.require_tokens.is_some() || self.consensus.replica().has_tokens()
     }
 
+    /// Whether this node refuses requests without a token, and the cluster has none yet.
+    pub(super) fn lacks_first_token(&self) -> bool {
+        self.options.require_tokens.is_some() && !self.consensus.replica().has_tokens()
+    }
+
     /// Whether requests need a token by this state.
     fn asks_for_token(&self, cache: &Cache) -> bool {
         self.options.require_tokens.is_some() || cache.tokens().are_required()

@@ -20,7 +20,7 @@ const REQUEST: &str = "root-token.json";
 pub const ROOT_TOKEN_FILE: &str = "root-token";
 /// How often a node looks for a request.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The pause before a node that has just started looks again whether there are tokens.
+/// The pause before a node looks again whether there are tokens, while it has just started or the cluster lacks its first one.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Only the owner can read it.
 const MODE: u32 = 0o600;
@@ -90,16 +90,18 @@ pub(super) async fn keep_tokens(inner: Weak<Inner>) {
         drop(inner);
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-    let mut interval = tokio::time::interval(INTERVAL);
-    loop {
-        interval.tick().await;
-        let Some(inner) = inner.upgrade() else { return };
-        if let Err(error) = found(&inner).await {
+    while let Some(inner) = inner.upgrade() {
+        let founded = found(&inner).await;
+        if let Err(error) = &founded {
             tracing::warn!(%error, "cannot make the first token");
         }
         if let Err(error) = take_request(&inner).await {
             tracing::warn!(%error, "cannot take the token that was asked for in the data folder");
         }
+        // A new cluster's clients wait for its first token.
+        let waits = founded.is_ok() && inner.lacks_first_token();
+        drop(inner);
+        tokio::time::sleep(if waits { LOOK_PAUSE } else { INTERVAL }).await;
     }
 }
 
@@ -108,7 +110,7 @@ async fn found(inner: &Arc<Inner>) -> Result<(), String> {
     let Some(root) = &inner.options.require_tokens else { return Ok(()) };
     // It may have applied none of what others did before.
     let knows = inner.judge_as_leader(&Principal::Anyone, Vec::new).is_some();
-    if !knows || inner.consensus.replica().has_tokens() {
+    if !knows || !inner.lacks_first_token() {
         return Ok(());
     }
     let (id, secret) = match root {

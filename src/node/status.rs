@@ -117,7 +117,8 @@ impl Inner {
         Digests { digests: digests.into_iter().map(indexed).collect() }
     }
 
-    /// Whether clients should be sent here: the node is a member, has its settings and can serve linearizable reads.
+    /// Whether clients should be sent here: the node is a member, has its settings and can serve linearizable reads; if it
+    /// leads, also that its first token was made.
     pub(super) async fn ready(&self) -> Result<(), NodeError> {
         self.refuse_when_draining()?;
         let status = self.consensus.status();
@@ -131,6 +132,11 @@ impl Inner {
         let read = self.read(Consistency::Linearizable, None, Some(limit), Cache::now_ms).await?;
         if read.value == 0 {
             return Err(NodeError::Unavailable("the cluster has not got its first settings yet".into()));
+        }
+        // The leader makes it. Others do not wait for it: one that is restarted with tokens before the leader would wait for the
+        // leader's own restart, which waits for this node to be ready.
+        if self.consensus.is_leader() && self.lacks_first_token() {
+            return Err(NodeError::Unavailable("the cluster has not got its first token yet".into()));
         }
         Ok(())
     }
