@@ -1,9 +1,10 @@
 //! Faults that can be injected into a node, to show that the consistency tests notice them. They are compiled only with
 //! the feature `sabotage`, which no release has.
 
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,12 @@ pub enum Sabotage {
     EarlyAck,
     /// Judge what a token allows where a request comes in, by what that node knows, and nowhere else.
     EdgeOnly,
+    /// Apply log entries up to [`APPLY_DELAY_MAX_MS`] late. This breaks no promise, and must not be noticed.
+    LateApply,
 }
+
+/// How late a slow node applies an entry at most, in milliseconds.
+pub const APPLY_DELAY_MAX_MS: u64 = 40;
 
 /// How often a node that skips flushes really flushes, in milliseconds.
 pub const FLUSH_EVERY_MS: u64 = 1_000;
@@ -35,7 +41,7 @@ static CHOSEN: OnceLock<Sabotage> = OnceLock::new();
 
 impl Sabotage {
     /// Every fault, with its name on the command line.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("skip-fsync", Self::SkipFsync),
         ("stale-reads", Self::StaleReads),
         ("local-clock", Self::LocalClock),
@@ -43,6 +49,7 @@ impl Sabotage {
         ("old-confirmation", Self::OldConfirmation),
         ("early-ack", Self::EarlyAck),
         ("edge-only", Self::EdgeOnly),
+        ("late-apply", Self::LateApply),
     ];
 
     /// Injects this fault into this process from now on. Only the first choice counts.
@@ -70,4 +77,12 @@ impl FromStr for Sabotage {
 pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Waits before log entries are applied, for a random time, on a node that applies them late.
+pub(crate) async fn delay_apply() {
+    if Sabotage::LateApply.is_chosen() {
+        let ms = RandomState::new().hash_one(()) % (APPLY_DELAY_MAX_MS + 1);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
 }

@@ -172,6 +172,8 @@ impl RaftStateMachine<Types> for Machine {
             }
             let (mut decoded, decodable) = self.replica.decode(batch.entries);
             let mut responders = batch.responders.into_iter();
+            #[cfg(feature = "sabotage")]
+            crate::sabotage::delay_apply().await;
             while !decoded.is_empty() {
                 // Only after `apply` has announced the new index: a client that reads from this node right after its
                 // write must find it.

@@ -309,7 +309,9 @@ impl Network {
         file: &SnapshotFile,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let begin = to_bytes(&SnapshotBegin { vote: vote.into(), bytes: file.bytes });
-        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, CHUNK_TIMEOUT, vote).await?;
+        // Nothing was said on this lane since the last snapshot: if the connection is dead, that is noticed soon.
+        let begin_timeout = self.append_timeout();
+        let mut theirs = self.snapshot_step(Method::SnapshotBegin, begin, begin_timeout, vote).await?;
         let offsets = stream::iter((0..file.bytes).step_by(CHUNK_BYTES));
         let answers = offsets.map(|offset| self.send_chunk(vote, file, offset)).buffered(CHUNKS_IN_FLIGHT);
         let mut answers = std::pin::pin!(answers);

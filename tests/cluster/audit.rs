@@ -46,3 +46,29 @@ async fn a_node_that_differs_takes_itself_out_of_service() {
         cluster.digests_agree().await;
     }
 }
+
+/// Where nobody else can lead, because a majority agrees on nothing, the leader refuses clients' writes: their outcomes might be wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_differs_and_stays_refuses_writes() {
+    let mut cluster = Cluster::start(3, &["--fault-injection"]).await;
+    let leader = cluster.leader().await;
+    let (other, gone) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.put_surely(&cluster.nodes[other], "before", "v").await;
+    cluster.nodes[gone].kill();
+    cluster.request(Method::POST, &cluster.nodes[leader], "/v1/debug/corrupt", "").await;
+    // The difference shows with the next entry. Of two that differ nobody knows which one is right.
+    cluster.put_surely(&cluster.nodes[other], "after", "v").await;
+    for node in [leader, other] {
+        until("both are out of service", || async {
+            !cluster.status(&cluster.nodes[node]).await["differs_at"].is_null()
+        })
+        .await;
+    }
+    // Each hands leadership to the other again and again, and in between nobody leads.
+    until("the reason is told", || async {
+        let refused = cluster.request(Method::PUT, &cluster.nodes[other], "/v1/kv/k", "v").await;
+        assert_eq!(refused.status().as_u16(), 503);
+        refused.text().await.expect("a text").contains("differs from the others'")
+    })
+    .await;
+}

@@ -126,6 +126,39 @@ async fn a_term_that_no_cluster_comes_to_is_refused() {
     until("another node leads", || cluster.put(&cluster.nodes[victim], "k", "v", LIMIT)).await;
 }
 
+/// A leader's request to take over that has been on its way for so long that the leader has gone on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_request_to_take_over_changes_nothing() {
+    let cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    let other = (leader + 1) % 3;
+    cluster.put_surely(&cluster.nodes[other], "before", "v").await;
+    let status = cluster.status(&cluster.nodes[leader]).await;
+    let term = status["term"].as_u64().expect("a number");
+    let [from, to] = [leader, other].map(|node| id_of(&cluster, &cluster.nodes[node]));
+    let (from, to) = (from.await, to.await);
+    let client = caller(&cluster, &cluster.nodes[other], from, Lane::Control).await;
+    let take_over = |last_log: u64| {
+        let body = to_bytes(&((term, from, true), to, Some((term, last_log))));
+        client.call(Method::TransferLeader, body, LIMIT)
+    };
+    let old = status["last_log_index"].as_u64().expect("a number");
+    cluster.put_surely(&cluster.nodes[other], "after", "v").await;
+    let answer = take_over(old).await;
+    assert!(matches!(&answer, Err(PeerError::Refused(why)) if why.contains("an old one")), "{answer:?}");
+    for node in &cluster.nodes {
+        let status = cluster.status(node).await;
+        assert_eq!((status["term"].as_u64(), status["leader"]["id"].as_u64()), (Some(term), Some(from)));
+    }
+    // The same from a leader that has not gone on is followed.
+    until("it has taken over", || async {
+        let now = cluster.status(&cluster.nodes[other]).await["last_log_index"].as_u64().expect("a number");
+        let _ = take_over(now).await;
+        cluster.status(&cluster.nodes[other]).await["leader"]["id"].as_u64() == Some(to)
+    })
+    .await;
+}
+
 /// A learner that lies about everything it is asked.
 struct Liar {
     answer: Bytes,

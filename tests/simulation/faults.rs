@@ -135,6 +135,35 @@ impl Faults {
         Ok(())
     }
 
+    /// Leaders hand over, again and again, to a voter that takes over at once, but is heard by nobody any more, or dies.
+    ///
+    /// # Errors
+    /// What a crash brings to light.
+    pub fn lose_handovers(&mut self, world: &mut World) -> Result<(), String> {
+        let now = world.now;
+        for (_, undo) in self.undo.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+            self.undo(world, undo);
+        }
+        let Some(leader) = world.leader().filter(|_| now >= self.next_at) else { return Ok(()) };
+        self.next_at = now + self.random.between(3_000, 4_000);
+        let others: Vec<Place> = (0..world.machines.len()).filter(|place| *place != leader).collect();
+        let (to, ms) = (*self.random.pick(&others), self.random.between(500, 2_000));
+        world.note(&format!("m{leader} is asked to hand over to m{to}, which is lost for {ms} ms"));
+        world.administer(leader, move |node| async move {
+            let handed = node.admin().transfer_leader(Some(to as u64 + 1)).await;
+            Told::Other("handing over", handed.map_err(|failed| failed.error))
+        });
+        if self.random.chance(30) {
+            return world.crash(to, true, ms);
+        }
+        let everybody = 0..world.machines.len();
+        let ways: Vec<(Place, Place)> =
+            everybody.filter(|place| *place != to).map(|place| (to, place)).collect();
+        ways.iter().for_each(|(from, to)| world.network.change(*from, *to, |link| link.open = false));
+        self.undo.push((now + ms, Undo::Open(ways)));
+        Ok(())
+    }
+
     fn strike(&mut self, world: &mut World) -> Result<(), String> {
         let any = self.random.below(world.machines.len() as u64) as Place;
         let leader = world.leader();

@@ -347,6 +347,10 @@ impl State {
     fn reset_back(&mut self, id: u64) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let gone = std::mem::replace(&mut flow.writer_gone, false);
+        // It does not wait until the keepalive would have said so.
+        while matches!(flow.wire.back(), Some((_, Packet::Reset))) {
+            flow.wire.pop_back();
+        }
         self.send(id, Packet::Reset);
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.writer_gone = gone;

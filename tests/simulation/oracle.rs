@@ -56,6 +56,11 @@ impl Oracle {
         self.floor
     }
 
+    /// How many writes were acknowledged.
+    pub fn written(&self) -> usize {
+        self.written.len()
+    }
+
     /// The newest revision of a key that anybody was told of.
     pub fn newest(&self, key: &str) -> u64 {
         self.newest.get(key).copied().unwrap_or(1)

@@ -16,6 +16,9 @@ use tracing_subscriber::{Layer, fmt};
 
 /// How long things go wrong in a run, in simulated milliseconds.
 const FAULTS_MS: u64 = 15_000;
+/// How long no write may be answered because a hand-over fails. Whoever asked a node that died then waits for an answer, and a voter
+/// that comes back late with its candidacy makes for an election more.
+const WITHOUT_WRITES_MS_MAX: u64 = 3_000;
 /// A run takes seconds, however busy the machine is.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long seeds are run where their number is not named.
@@ -32,6 +35,8 @@ enum Plan {
     HeldLeaders,
     /// A node is given a vote, or loses it, and the leader dies between the two steps of that.
     HalfAChange,
+    /// Leaders hand over to voters that are not heard any more, or die.
+    LostHandovers,
     /// All faults, and disks that say that they flushed, and did not.
     LyingDisks,
     /// All faults, and a node's state is changed behind its back.
@@ -42,6 +47,9 @@ enum Plan {
     /// All faults, and nodes confirm reads with answers that are older than the reads.
     #[cfg(feature = "sabotage")]
     OldConfirmation,
+    /// All faults, and nodes apply entries late, so that followers may apply one before their leader.
+    #[cfg(feature = "sabotage")]
+    LateApply,
     /// All faults, and reads that promise nothing are judged as if they were linearizable.
     StaleReads,
 }
@@ -50,11 +58,14 @@ const PLANS: &[(&str, Plan)] = &[
     ("everything", Plan::Everything),
     ("held-leaders", Plan::HeldLeaders),
     ("half-a-change", Plan::HalfAChange),
+    ("lost-handovers", Plan::LostHandovers),
     ("lying-disks", Plan::LyingDisks),
     ("corrupt-replica", Plan::CorruptReplica),
     ("stale-reads", Plan::StaleReads),
     #[cfg(feature = "sabotage")]
     ("old-confirmation", Plan::OldConfirmation),
+    #[cfg(feature = "sabotage")]
+    ("late-apply", Plan::LateApply),
     #[cfg(feature = "next-level")]
     ("rolling-upgrade", Plan::RollingUpgrade),
 ];
@@ -92,7 +103,7 @@ fn run(seed: u64, plan: Plan) -> Result<String, String> {
 }
 
 fn live(world: &mut World, faults: &mut Faults, plan: Plan, _seed: u64) -> Result<(), String> {
-    if plan != Plan::HeldLeaders && plan != Plan::HalfAChange {
+    if !matches!(plan, Plan::HeldLeaders | Plan::HalfAChange | Plan::LostHandovers) {
         faults.set_clocks(world);
     }
     if plan == Plan::LyingDisks {
@@ -102,15 +113,21 @@ fn live(world: &mut World, faults: &mut Faults, plan: Plan, _seed: u64) -> Resul
     if plan == Plan::OldConfirmation {
         lockstep::sabotage::Sabotage::OldConfirmation.choose();
     }
+    #[cfg(feature = "sabotage")]
+    if plan == Plan::LateApply {
+        lockstep::sabotage::Sabotage::LateApply.choose();
+    }
     #[cfg(feature = "next-level")]
     if plan == Plan::RollingUpgrade {
         return upgraded(world, faults, _seed);
     }
     world.clients.oracle.trust_stale_reads(plan == Plan::StaleReads);
+    let (mut written, mut written_at) = (0, FAULTS_MS);
     while world.now < FAULTS_MS {
         match plan {
             Plan::HeldLeaders => faults.hold_leaders(world),
             Plan::HalfAChange => faults.halve_changes(world)?,
+            Plan::LostHandovers => faults.lose_handovers(world)?,
             _ => faults.step(world)?,
         }
         if plan == Plan::CorruptReplica
@@ -120,6 +137,12 @@ fn live(world: &mut World, faults: &mut Faults, plan: Plan, _seed: u64) -> Resul
             node.corrupt();
         }
         world.step(true)?;
+        if world.clients.oracle.written() > written {
+            (written, written_at) = (world.clients.oracle.written(), world.now);
+        }
+        if plan == Plan::LostHandovers && world.now > written_at + WITHOUT_WRITES_MS_MAX {
+            return Err(format!("nothing has been written for {WITHOUT_WRITES_MS_MAX} ms"));
+        }
     }
     world.converge()
 }
@@ -273,6 +296,24 @@ fn a_leader_that_was_held_up_serves_nothing_old() {
 fn half_a_change_is_finished() {
     for seed in 1..=5 {
         in_a_process(seed, Plan::HalfAChange).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+}
+
+/// A hand-over that nobody takes does not keep the leader from writing for long, nor the others from electing.
+#[test]
+fn lost_handovers_stop_nothing() {
+    for seed in 1..=5 {
+        in_a_process(seed, Plan::LostHandovers).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+}
+
+/// R5: a read at the leader is never older than what a follower has shown, though the leader may apply an entry after it.
+/// Needs a build with the feature `sabotage`.
+#[cfg(feature = "sabotage")]
+#[test]
+fn what_is_applied_late_is_read_in_order() {
+    for seed in 1..=5 {
+        in_a_process(seed, Plan::LateApply).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     }
 }
 
