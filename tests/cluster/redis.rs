@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A connection that tells replies as they came.
@@ -115,12 +117,19 @@ async fn clients_and_their_commands_are_reported() {
     assert_eq!(report().await["connected_total"], told["connected_total"]);
 }
 
-/// Adds to a counter of its own until it is told to stop, wherever it gets through.
-fn add(client: usize, ports: &[u16], until: Instant) -> Added {
+/// Adds to a counter of its own until it is told to stop, but often enough, wherever it gets through.
+fn add(client: usize, ports: &[u16], stop: &AtomicBool) -> Added {
+    const ENOUGH: u64 = 50;
     let mut added = Added::default();
     let mut at = client;
     let mut redis = None;
-    while Instant::now() < until {
+    let mut newest = Instant::now();
+    while !stop.load(Relaxed) || added.known <= ENOUGH {
+        assert!(
+            newest.elapsed() < Duration::from_secs(30),
+            "nothing is carried out any more: {}",
+            added.known
+        );
         let Some(connection) = &mut redis else {
             at += 1;
             redis = Redis::connect(ports[at % ports.len()]);
@@ -132,7 +141,10 @@ fn add(client: usize, ports: &[u16], until: Instant) -> Added {
         let told = connection.send(&[&plain, &once]).map(|()| [connection.next(), connection.next()]);
         let [first, second] = told.unwrap_or_default();
         match first.as_deref() {
-            Some(reply) if reply.starts_with(':') => added.known += 1,
+            Some(reply) if reply.starts_with(':') => {
+                added.known += 1;
+                newest = Instant::now();
+            }
             Some(reply) if is_none(reply) => {}
             Some(reply) => {
                 assert!(reply.starts_with("-OUTCOMEUNKNOWN "), "{reply}");
@@ -155,11 +167,11 @@ fn add(client: usize, ports: &[u16], until: Instant) -> Added {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_costs_no_answered_write() {
     let (mut cluster, ports) = Cluster::with_redis().await;
-    let until = Instant::now() + Duration::from_secs(8);
+    let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..4)
         .map(|client| {
-            let ports = ports.clone();
-            tokio::task::spawn_blocking(move || add(client, &ports, until))
+            let (ports, stop) = (ports.clone(), stop.clone());
+            tokio::task::spawn_blocking(move || add(client, &ports, &stop))
         })
         .collect();
     for _ in 0..2 {
@@ -171,6 +183,7 @@ async fn a_leader_that_dies_costs_no_answered_write() {
         cluster.nodes[leader].start();
         cluster.all_ready().await;
     }
+    stop.store(true, Relaxed);
     let mut found: BTreeMap<usize, Added> = BTreeMap::new();
     for (client, adding) in clients.into_iter().enumerate() {
         found.insert(client, adding.await.expect("no panic"));
@@ -186,7 +199,6 @@ async fn a_leader_that_dies_costs_no_answered_write() {
                     redis.ask(&format!("GET once-{client}")).unwrap().parse().expect("a number");
                 assert!((once..=once + 1).contains(&number), "{client}: {once}: {number}");
             }
-            assert!(known > 50, "{known}");
         }
     })
     .await
@@ -344,23 +356,29 @@ async fn up_says_where_redis_clients_connect() {
     .expect("no panic");
 }
 
-/// Scripts that decide by what they read what they write, from many clients of all nodes, on one key: each is carried out.
+/// Scripts that decide by what they read what they write, from many clients of all nodes, on one key: each is carried out. Where commits take
+/// longer than nodes wait for each other, one may be told that nothing was done, and asks again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hot_key_is_scripted_from_all_nodes_without_errors() {
+async fn a_hot_key_is_scripted_from_all_nodes() {
     const CLIENTS: usize = 64;
     const EACH: usize = 20;
+    const REFUSED_MAX: usize = CLIENTS * EACH / 10;
     const SCRIPT: &str = "EVAL \"local n = tonumber(redis.call('GET', KEYS[1]) or '0') + 1 redis.call('SET', KEYS[1], n) return n\" 1 hot";
+    let is_number = |reply: &String| reply.starts_with(':');
     let (cluster, ports) = Cluster::with_redis().await;
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let port = ports[client % ports.len()];
             tokio::task::spawn_blocking(move || {
                 let mut redis = Redis::connect(port).expect("it listens");
-                let ask = |_| {
+                let mut told = Vec::new();
+                while told.iter().filter(|(reply, _)| is_number(reply)).count() < EACH
+                    && told.len() < 2 * EACH
+                {
                     let begun = Instant::now();
-                    (redis.ask(SCRIPT).expect("a reply"), begun.elapsed())
-                };
-                (0..EACH).map(ask).collect::<Vec<_>>()
+                    told.push((redis.ask(SCRIPT).expect("a reply"), begun.elapsed()));
+                }
+                told
             })
         })
         .collect();
@@ -372,14 +390,15 @@ async fn a_hot_key_is_scripted_from_all_nodes_without_errors() {
             told.push(reply);
         }
     }
-    let failed: Vec<&String> = told.iter().filter(|reply| !reply.starts_with(':')).collect();
+    let (told, refused): (Vec<String>, Vec<String>) = told.into_iter().partition(is_number);
     println!(
-        "{} scripts in {:?}, the slowest in {slowest:?}, {} failed",
+        "{} scripts in {:?}, the slowest in {slowest:?}, {} refused",
         told.len(),
         begun.elapsed(),
-        failed.len()
+        refused.len()
     );
-    assert!(failed.is_empty(), "{} failed, as {}", failed.len(), failed[0]);
+    let nothing_was_done = |reply: &String| reply.starts_with("-UNAVAILABLE nothing was done");
+    assert!(refused.iter().all(nothing_was_done) && refused.len() <= REFUSED_MAX, "{refused:?}");
     let mut numbers: Vec<usize> = told.iter().map(|reply| reply[1..].parse().expect("a number")).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=CLIENTS * EACH).collect::<Vec<_>>(), "each was carried out once");
