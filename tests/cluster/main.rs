@@ -17,6 +17,7 @@ mod backups;
 mod canary;
 mod channels;
 mod cli;
+mod clients;
 mod compat;
 mod crashes;
 mod detach;
