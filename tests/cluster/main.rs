@@ -17,7 +17,6 @@ mod backups;
 mod canary;
 mod channels;
 mod cli;
-mod clients;
 mod compat;
 mod crashes;
 mod detach;
