@@ -114,14 +114,26 @@ pub(super) async fn audit_loop(inner: Weak<Inner>) {
         }
         was_slow = slow.is_some();
         // Only voters count: a learner may be new, and knows nothing that the voters do not.
-        let voters = round.into_iter().filter(|(member, _)| member.voter);
+        let voters: Vec<NodeId> = status.members.iter().filter(|m| m.voter).map(|m| m.id).collect();
+        let answers = round.into_iter().filter(|(member, _)| member.voter);
         let comparisons: Vec<Comparison> =
-            voters.flat_map(|(_, answer)| Some(answer.ok()?.comparison)).collect();
-        if node.audit.differs_at().is_none()
-            && let Some(index) = judge(&comparisons)
-        {
-            node.audit.differs_at.store(index, Ordering::Release);
-            tracing::error!(index, "this node's state differs from the others': it is out of service");
+            answers.flat_map(|(_, answer)| Some(answer.ok()?.comparison)).collect();
+        match node.audit.differs_at() {
+            None => {
+                if let Some(index) = judge(&comparisons) {
+                    node.audit.differs_at.store(index, Ordering::Release);
+                    tracing::error!(
+                        index,
+                        "this node's state differs from the others': it is out of service"
+                    );
+                }
+            }
+            // While others were away, it and one that is wrong could not know which of them is right.
+            Some(index) if is_right_after_all(&comparisons, index, &voters, node.identity.node_id) => {
+                node.audit.differs_at.store(0, Ordering::Release);
+                tracing::warn!(index, "a majority agrees with this node's state: it is in service again");
+            }
+            Some(_) => {}
         }
         if node.audit.differs_at().is_some() && node.consensus.is_leader() {
             // The outcomes that this node computes may be wrong, too, so another node has to lead.
@@ -136,6 +148,13 @@ fn judge(comparisons: &[Comparison]) -> Option<u64> {
     let differing: Vec<u64> = comparisons.iter().filter_map(|comparison| comparison.differs_at).collect();
     let agreeing = comparisons.iter().filter(|c| c.differs_at.is_none() && c.equal_at.is_some()).count();
     differing.iter().min().copied().filter(|_| differing.len() > agreeing)
+}
+
+/// Whether a majority of the voters has the same state as this node after the index at which others differ from it.
+fn is_right_after_all(comparisons: &[Comparison], index: u64, voters: &[NodeId], me: NodeId) -> bool {
+    let agrees = |found: &&Comparison| found.differs_at.is_none() && found.equal_at >= Some(index);
+    let agreeing = comparisons.iter().filter(agrees).count() + usize::from(voters.contains(&me));
+    2 * agreeing > voters.len()
 }
 
 /// Keeps the connections for writes and for log entries open that this node does not use now. If it or another node takes
@@ -269,5 +288,17 @@ mod tests {
         // Of two, it is unknown which is right: both are taken out of service.
         assert_eq!(judge(std::slice::from_ref(&other)), Some(7));
         assert_eq!(judge(&[same.clone(), same, other.clone(), other]), None);
+    }
+
+    #[test]
+    fn a_node_is_right_if_a_majority_agrees_with_it_after_the_difference() {
+        let is_right = |found: &[Comparison]| is_right_after_all(found, 100, &[1, 2, 3], 2);
+        let wrong = || found(Some(90), Some(100));
+        assert!(!is_right(&[wrong()]));
+        assert!(!is_right(&[]));
+        assert!(is_right(&[wrong(), found(Some(100), None)]));
+        // What was equal before the difference says nothing.
+        assert!(!is_right(&[wrong(), found(Some(99), None)]));
+        assert!(!is_right(&[wrong(), found(None, None)]));
     }
 }

@@ -116,10 +116,8 @@ pub(super) async fn propose_ticks(inner: Weak<Inner>) {
         let Some(node) = inner.upgrade() else { return };
         let due_ms = node.consensus.replica().with_cache(crate::cache::Cache::next_due_ms);
         let now_ms = node.consensus.clock().now_ms();
-        let mut wait_ms = due_ms.zip(now_ms).map_or(u64::MAX, |(due, now)| due.saturating_sub(now));
-        if let (true, Some(due_ms), Some(now_ms)) = (node.consensus.is_leader(), due_ms, now_ms)
-            && due_ms <= now_ms
-        {
+        let wait_ms = due_ms.zip(now_ms).map(|(due, now)| due.saturating_sub(now));
+        if wait_ms == Some(0) && node.consensus.is_leader() {
             let tick = Envelope::from(Command::Tick);
             // Whatever the result, the next check decides again; after a failure only after a pause.
             if node
@@ -134,10 +132,11 @@ pub(super) async fn propose_ticks(inner: Weak<Inner>) {
             {
                 continue;
             }
-            wait_ms = u64::MAX;
         }
         drop(node);
-        sleep(TICK_POLL_INTERVAL.min(Duration::from_millis(wait_ms.max(1)))).await;
+        // What is due already waits for the leader.
+        let soon = wait_ms.filter(|ms| *ms > 0).map_or(TICK_POLL_INTERVAL, Duration::from_millis);
+        sleep(soon.min(TICK_POLL_INTERVAL)).await;
     }
 }
 

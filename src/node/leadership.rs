@@ -107,12 +107,11 @@ impl Inner {
     fn read_index_now(&self, leadership: &Leadership) -> u64 {
         // A write is acknowledged after it is applied here, but a follower that was told of its commit may have applied it
         // before, and shown it. What comes from earlier leaders is before the first entry of this leader's term.
-        match self.consensus.replica().last_applied() {
-            Some(applied) if applied.term == leadership.vote.term => {
-                applied.index.max(self.consensus.told_commit())
-            }
+        let index = match self.consensus.replica().last_applied() {
+            Some(applied) if applied.term == leadership.vote.term => applied.index,
             _ => leadership.last_log_index,
-        }
+        };
+        index.max(self.consensus.told_commit())
     }
 
     /// This node and the other one, as far as they support the leader.

@@ -95,11 +95,12 @@ pub(super) async fn keep_tokens(inner: Weak<Inner>) {
         if let Err(error) = &founded {
             tracing::warn!(%error, "cannot make the first token");
         }
-        if let Err(error) = take_request(&inner).await {
+        let taken = take_request(&inner).await;
+        if let Err(error) = &taken {
             tracing::warn!(%error, "cannot take the token that was asked for in the data folder");
         }
         // A new cluster's clients wait for its first token.
-        let waits = founded.is_ok() && inner.lacks_first_token();
+        let waits = founded.is_ok() && taken.is_ok() && inner.lacks_first_token();
         drop(inner);
         tokio::time::sleep(if waits { LOOK_PAUSE } else { INTERVAL }).await;
     }
@@ -145,11 +146,12 @@ fn own_root_token(folder: &Path) -> io::Result<(String, SecretHash)> {
 /// Has the cluster take the token that is asked for in the data folder.
 async fn take_request(inner: &Arc<Inner>) -> Result<(), String> {
     let path: PathBuf = inner.options.data_dir.join(REQUEST);
-    // A look at its name takes a microsecond, and almost never there is one.
-    if !path.exists() {
-        return Ok(());
-    }
-    let bytes = tokio::fs::read(&path).await.map_err(|error| error.to_string())?;
+    let bytes = match tokio::fs::read(&path).await {
+        Ok(bytes) => bytes,
+        // Almost never there is one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.to_string()),
+    };
     let request: Request = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let name = request.name.clone();
     create(inner, request).await?;

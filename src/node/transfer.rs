@@ -4,6 +4,7 @@ use super::admin::{AdminFailure, find};
 use super::inner::Inner;
 use crate::peer::NodeId;
 use crate::raft::{MemberState, RaftStatus};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,7 +20,10 @@ impl Inner {
         let mut successor = self.successor(&self.consensus.status(), to, false)?.clone();
         while Instant::now() < deadline {
             let MemberState { id, member, .. } = &successor;
-            let is_over = self.consensus.transfer_leader(*id, member).await.map_err(AdminFailure::Stopped)?;
+            // A node that stops takes no writes that would have to go on.
+            let is_urgent = self.draining.load(Ordering::Acquire);
+            let is_over = self.consensus.transfer_leader(*id, member, is_urgent).await;
+            let is_over = is_over.map_err(AdminFailure::Stopped)?;
             // The member may also have been elected late.
             if is_over || !self.consensus.is_leader() {
                 return self.until_another_leads(to, &successor.member.name, deadline).await;
@@ -61,7 +65,9 @@ impl Inner {
         was_tried: bool,
     ) -> Result<&'a MemberState, AdminFailure> {
         let is_silent = |member: &MemberState, unknown| {
-            let silent_max = SUCCESSOR_SILENT_MAX + 3 * self.consensus.round_trip_to(member.id);
+            let heartbeats = 3 * self.consensus.timing().heartbeat();
+            let silent_max =
+                SUCCESSOR_SILENT_MAX.max(heartbeats) + 3 * self.consensus.round_trip_to(member.id);
             member.silent_ms.map_or(unknown, |ms| Duration::from_millis(ms) > silent_max)
         };
         let Some(id) = named else {

@@ -6,7 +6,7 @@ use super::forward::forward_write;
 use super::inner::Inner;
 use super::own_reads::{Delivery, ReadsBefore};
 use crate::api::Consistency;
-use crate::cache::{Command, IdempotencyKey, Need, Outcome};
+use crate::cache::{Command, IdempotencyKey, Need, Outcome, TokenChange};
 use crate::peer::NodeId;
 use crate::raft::{Deadlines, ProposeError, Proposed};
 use crate::replica::{COMMAND_BYTES_MAX, Envelope};
@@ -181,7 +181,7 @@ impl Inner {
         // What the cluster does by itself must go on, and so must what operators do to give it its votes back.
         if by != 0
             && let Err(reason) = self.write_gate.pass()
-            && !is_note(&body)
+            && !helps_out_of_a_recovery(&body)
         {
             return Err(ProposeError::Refused(reason));
         }
@@ -208,7 +208,12 @@ impl Inner {
     }
 }
 
-/// Whether the command in this envelope notes what an operator is about to do.
-fn is_note(body: &[u8]) -> bool {
-    Envelope::decode(body).is_ok_and(|envelope| matches!(envelope.command, Command::NoteAdminAction(_)))
+/// Whether operators need it so that a recovered cluster gets its votes back: notes of what they do, and tokens to do it with.
+fn helps_out_of_a_recovery(body: &[u8]) -> bool {
+    let needs = |command: &Command| match command {
+        Command::NoteAdminAction(_) => true,
+        Command::Tokens(change) => matches!(**change, TokenChange::Create { .. }),
+        _ => false,
+    };
+    Envelope::decode(body).is_ok_and(|envelope| needs(&envelope.command))
 }

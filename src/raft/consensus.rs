@@ -382,13 +382,20 @@ impl Consensus {
     }
 
     /// Hands leadership over to a member, if this node leads. Returns true once it does not lead any more, which the status may
-    /// show a moment later, and false if it has gone on for an election timeout because the member was not elected in time.
+    /// show a moment later, and false if the member was not elected in time: if it is not urgent, after this node has proposed again
+    /// for an election timeout.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn transfer_leader(&self, to: NodeId, member: &Member) -> Result<bool, String> {
+    pub async fn transfer_leader(
+        &self,
+        to: NodeId,
+        member: &Member,
+        is_urgent: bool,
+    ) -> Result<bool, String> {
         let Self { raft, networks, lease, timing, .. } = self;
-        self.handover.attempt(to, member, handover::Leader { raft, networks, lease, timing }).await
+        let leader = handover::Leader { raft, networks, lease, timing };
+        self.handover.attempt(to, member, leader, is_urgent).await
     }
 
     /// Starts a snapshot. Returns immediately.

@@ -157,10 +157,6 @@ impl Contact {
         heard.is_some_and(|at| at.elapsed() < self.timing.election_timeout())
     }
 
-    pub(super) fn timing(&self) -> &Timing {
-        &self.timing
-    }
-
     /// Since when this node waits for somebody else to lead.
     pub fn waits_since(&self) -> Instant {
         self.heard().waits_since

@@ -18,18 +18,21 @@ use openraft::{Raft, ServerState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// How often somebody who waits for the end of a hand-over looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// How far behind a voter may be that leadership is handed over to, as the time that it takes to catch up. Nobody can write for
+/// longer than that while it takes over.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether this node hands its leadership over. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Handover {
     is_under_way: Arc<AtomicBool>,
-    /// There is one attempt at a time, and a pause before the next one.
-    turn: Arc<Mutex<()>>,
+    /// There is one attempt at a time, which begins then at the earliest.
+    turn: Arc<Mutex<Option<Instant>>>,
 }
 
 /// An attempt, until it is dropped.
@@ -63,16 +66,31 @@ impl Handover {
     }
 
     /// Hands the leadership over to a voter, if this node leads. Returns true once it does not lead any more. Otherwise it returns
-    /// false once this node has proposed again for an election timeout, so that writes go on between two attempts.
+    /// false once this node has proposed again for an election timeout, so that writes go on between two attempts; at once if it
+    /// is urgent, because nobody writes any more.
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn attempt(&self, to: NodeId, member: &Member, leader: Leader<'_>) -> Result<bool, String> {
-        let _turn = self.turn.lock().await;
+    pub async fn attempt(
+        &self,
+        to: NodeId,
+        member: &Member,
+        leader: Leader<'_>,
+        is_urgent: bool,
+    ) -> Result<bool, String> {
+        let mut turn = self.turn(is_urgent).await;
+        let asked = Instant::now();
+        if timeout_at(asked + CATCH_UP_TIMEOUT, leader.until_stored(to)).await.is_err() {
+            tracing::warn!(to = member.name, "leadership was not handed over: that node is too far behind");
+            return Ok(false);
+        }
+        // By then the voter may have as much to store again.
+        let behind = asked.elapsed() * 2;
         let attempt = Attempt::begin(&self.is_under_way);
         let round_trip = leader.networks.round_trips().median(to).unwrap_or_default();
-        let until = Instant::now() + leader.timing.handover_timeout(round_trip);
-        let is_over = match timeout_at(until, leader.hand_over(to, member, until)).await {
+        let until = Instant::now() + leader.timing.handover_timeout(round_trip) + behind;
+        let patience = leader.timing.takeover_patience() + behind;
+        let is_over = match timeout_at(until, leader.hand_over(to, member, patience, until)).await {
             Ok(is_over) => is_over?,
             Err(_) => {
                 tracing::warn!(to = member.name, "leadership was not taken in time: this node goes on");
@@ -81,9 +99,28 @@ impl Handover {
         };
         drop(attempt);
         if !is_over {
-            sleep(leader.timing.election_timeout()).await;
+            let next = Instant::now() + leader.timing.election_timeout();
+            *turn = Some(next);
+            drop(turn);
+            if !is_urgent {
+                sleep_until(next).await;
+            }
         }
         Ok(is_over)
+    }
+
+    /// Waits for the turn, and for the end of the pause after the attempt before.
+    async fn turn(&self, is_urgent: bool) -> MutexGuard<'_, Option<Instant>> {
+        loop {
+            let turn = self.turn.lock().await;
+            match *turn {
+                Some(next) if !is_urgent && next > Instant::now() => {
+                    drop(turn);
+                    sleep_until(next).await;
+                }
+                _ => return turn,
+            }
+        }
     }
 }
 
@@ -96,8 +133,30 @@ pub(super) struct Leader<'a> {
 }
 
 impl Leader<'_> {
+    /// Waits until a voter has stored what this node had in its log when it was asked. Writes go on meanwhile.
+    async fn until_stored(&self, to: NodeId) {
+        let mut metrics = self.raft.metrics();
+        let last = metrics.borrow_watched().last_log_index;
+        loop {
+            let stored = {
+                let now = metrics.borrow_watched();
+                let matched = now.replication.as_ref().and_then(|peers| peers.get(&to).copied().flatten());
+                now.state != ServerState::Leader || matched.map(|matched| matched.index()) >= last
+            };
+            if stored || metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Asks a voter to become a candidate, and waits until this node does not lead any more. Returns false if the voter can't.
-    async fn hand_over(&self, to: NodeId, member: &Member, until: Instant) -> Result<bool, String> {
+    async fn hand_over(
+        &self,
+        to: NodeId,
+        member: &Member,
+        patience: Duration,
+        until: Instant,
+    ) -> Result<bool, String> {
         // Requests are carried out in order: this one comes after all that was proposed.
         let state = self.raft.with_raft_state(|state| {
             let leads = state.server_state == ServerState::Leader;
@@ -109,7 +168,12 @@ impl Leader<'_> {
         // Before the voter is asked, and for the rest of the term, because it may become a candidate later, too.
         self.lease.revoke(vote.leader_id().term);
         tracing::info!(to = member.name, "handing leadership over");
-        let request = WireTransferRequest { from_leader: vote.into(), to, last_log_id: log_id(last_log_id) };
+        let request = WireTransferRequest {
+            from_leader: vote.into(),
+            to,
+            last_log_id: log_id(last_log_id),
+            patience_ms: patience.as_millis() as u64,
+        };
         if let Err(reason) = self.ask(member, &request, until).await {
             tracing::warn!(to = member.name, reason, "leadership was not taken: this node goes on");
             return Ok(false);

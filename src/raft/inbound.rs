@@ -19,6 +19,7 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -35,6 +36,8 @@ pub struct Inbound {
 /// How much higher a peer's term may be than ours. Each election raises the term by one, so a cluster does not get this
 /// far while one of its nodes is away. The highest possible term would prevent all later elections.
 const TERM_LEAP_MAX: u64 = 1 << 32;
+/// How long a leader may have this node wait for the rest of the log before it takes over.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 fn refuse(error: impl std::fmt::Display) -> Refusal {
     error.to_string()
@@ -153,6 +156,7 @@ impl Inbound {
 
     async fn transfer_leader(&self, body: Bytes) -> Result<Bytes, Refusal> {
         let request: WireTransferRequest = from_postcard("a transfer request", &body).map_err(refuse)?;
+        let patience = Duration::from_millis(request.patience_ms).min(PATIENCE_MAX);
         let request = TransferLeaderRequest::from(request);
         check_term(&self.my_vote(), request.from_leader())?;
         // A leader proposes nothing while it hands over. If this node has more, that is over, and an election would only
@@ -160,7 +164,6 @@ impl Inbound {
         if self.raft.data_metrics().borrow_watched().last_log > request.last_log_id().copied() {
             return Err("the request to take over is an old one".into());
         }
-        let patience = self.contact.timing().takeover_patience();
         let response = timeout(patience, self.raft.handle_transfer_leader(request)).await;
         let response = response.map_err(|_| "this node does not have the whole log yet".to_owned())?;
         let response = response.map_err(refuse)?;

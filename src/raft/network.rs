@@ -7,9 +7,7 @@ use super::machine::{Snapshot, SnapshotData};
 use super::offload::offload;
 use super::proposal_batcher::PendingProposals;
 use super::types::{Types, Vote};
-use super::wire::{
-    WireTransferRequest, WireTransferResponse, WireVote, WireVoteRequest, WireVoteResponse, log_id,
-};
+use super::wire::{WireVote, WireVoteRequest, WireVoteResponse, log_id};
 use crate::peer::{
     Lane, Links, Method, Net, NodeId, PeerClient, PeerError, PeerIdentity, Remote, RoundTrips,
 };
@@ -23,7 +21,7 @@ use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -413,17 +411,6 @@ impl RaftNetworkV2<Types> for Network {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         self.ask_vote(Method::PreVote, request, option.soft_ttl()).await
-    }
-
-    async fn transfer_leader(
-        &mut self,
-        request: TransferLeaderRequest<Types>,
-        option: RPCOption,
-    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        let request = to_bytes(&WireTransferRequest::from(&request));
-        let answer: WireTransferResponse =
-            self.ask(Method::TransferLeader, request, option.soft_ttl()).await?;
-        Ok(answer.into())
     }
 
     async fn full_snapshot(

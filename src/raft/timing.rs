@@ -72,8 +72,7 @@ impl Timing {
         self.election_timeout() + 2 * round_trip
     }
 
-    /// How long that voter waits for the rest of the log. It leaves time for the election, and does not depend on round
-    /// trips, because its leader may have others.
+    /// How long that voter may wait for the rest of the log. It leaves time for the election.
     pub fn takeover_patience(&self) -> Duration {
         self.shortest * 2 / 3
     }

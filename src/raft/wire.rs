@@ -51,6 +51,8 @@ pub struct WireTransferRequest {
     pub from_leader: WireVote,
     pub to: NodeId,
     pub last_log_id: Option<LogPosition>,
+    /// How long the node may wait for the rest of the log, in milliseconds.
+    pub patience_ms: u64,
 }
 
 /// Whether the node takes over, or why not.
@@ -177,16 +179,6 @@ impl From<WireVoteResponse> for VoteResponse<Types> {
     fn from(response: WireVoteResponse) -> Self {
         let WireVoteResponse { vote, granted, last_log_id } = response;
         Self { vote: vote.into(), vote_granted: granted, last_log_id: log_id(last_log_id) }
-    }
-}
-
-impl From<&TransferLeaderRequest<Types>> for WireTransferRequest {
-    fn from(request: &TransferLeaderRequest<Types>) -> Self {
-        Self {
-            from_leader: (*request.from_leader()).into(),
-            to: *request.to_node_id(),
-            last_log_id: log_id(request.last_log_id().copied()),
-        }
     }
 }
 

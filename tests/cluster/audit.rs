@@ -48,6 +48,7 @@ async fn a_node_that_differs_takes_itself_out_of_service() {
 }
 
 /// Where nobody else can lead, because a majority agrees on nothing, the leader refuses clients' writes: their outcomes might be wrong.
+/// Once there is a majority that agrees, it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_differs_and_stays_refuses_writes() {
     let mut cluster = Cluster::start(3, &["--fault-injection"]).await;
@@ -71,4 +72,13 @@ async fn a_leader_that_differs_and_stays_refuses_writes() {
         refused.text().await.expect("a text").contains("differs from the others'")
     })
     .await;
+    cluster.nodes[gone].start();
+    until("the one that is right is in service again", || async {
+        cluster.status(&cluster.nodes[other]).await["differs_at"].is_null()
+    })
+    .await;
+    cluster.put_surely(&cluster.nodes[gone], "k", "v").await;
+    assert_eq!(cluster.get(&cluster.nodes[other], "k").await, Ok("v".into()));
+    let refused = cluster.request(Method::GET, &cluster.nodes[leader], "/v1/kv/k", "").await;
+    assert_eq!(refused.status().as_u16(), 503, "the one that is wrong stays out of service");
 }

@@ -221,7 +221,8 @@ async fn a_lead_that_nobody_takes_stays() {
     assert_eq!(refused.status().as_u16(), 409);
     let problem: Value = refused.json().await.unwrap();
     assert!(problem["detail"].as_str().unwrap().contains("does not answer"), "{problem}");
-    assert!(node.log().contains("this node goes on"));
+    // It stopped before or after it had stored all that it would have to.
+    assert!(node.log().contains("leadership was not"));
     silent.signal(libc::SIGCONT);
     cluster.all_ready().await;
     cluster.digests_agree().await;

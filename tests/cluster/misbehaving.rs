@@ -139,7 +139,7 @@ async fn an_old_request_to_take_over_changes_nothing() {
     let (from, to) = (from.await, to.await);
     let client = caller(&cluster, &cluster.nodes[other], from, Lane::Control).await;
     let take_over = |last_log: u64| {
-        let body = to_bytes(&((term, from, true), to, Some((term, last_log))));
+        let body = to_bytes(&((term, from, true), to, Some((term, last_log)), 200_u64));
         client.call(Method::TransferLeader, body, LIMIT)
     };
     let old = status["last_log_index"].as_u64().expect("a number");

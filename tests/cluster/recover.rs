@@ -414,6 +414,37 @@ async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
     assert_eq!(voters, 2, "{status}");
 }
 
+/// Survivors that are started with tokens for the first time get one while writes wait for votes: to join again takes a token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovered_cluster_gets_its_first_token_before_its_votes() {
+    let mut cluster = Cluster::start(4, &[]).await;
+    cluster.put_surely(&cluster.nodes[0], "k", "v").await;
+    cluster.digests_agree().await;
+    stop(&mut cluster, &[0, 1, 2, 3]).await;
+    let planned = plan(&cluster, &[0, 1], "n3,n4");
+    let first = seed(&cluster, &planned);
+    for at in [0, 1] {
+        apply(&cluster, &planned, at, &[]);
+    }
+    cluster.nodes[first].add_arguments(&["--tokens".to_owned()]);
+    cluster.nodes[first].start();
+    let token = cluster.nodes[first].data_dir.join("root-token");
+    let node = &cluster.nodes[first];
+    until("its token is good", || async {
+        let token = std::fs::read_to_string(&token).unwrap_or_default();
+        let asked =
+            cluster.http.get(format!("{}/v1/token", node.http)).bearer_auth(token.trim()).send().await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
+    until("it is ready", || async { code_of(&cluster, format!("{}/readyz", node.http)).await.0 == 200 })
+        .await;
+    let token = std::fs::read_to_string(&token).expect("it is there");
+    let put = cluster.http.put(format!("{}/v1/kv/early", node.http)).bearer_auth(token.trim()).body("v");
+    let refused = put.send().await.expect("an answer");
+    assert_eq!(refused.status().as_u16(), 503, "alone it takes no writes");
+}
+
 /// The last term in which the node of a folder voted.
 pub fn voted_term(folder: &Path) -> u64 {
     let (code, text, error) = run(&["recover", "collect", folder.to_str().unwrap()]);

@@ -28,6 +28,8 @@ enum Cut {
 
 /// What ends a fault.
 enum Undo {
+    /// The other way round: these are closed, for so long.
+    Close(Vec<(Place, Place)>, u64),
     Open(Vec<(Place, Place)>),
     Speed(Vec<(Place, Place)>),
     /// A link that closes and opens again and again.
@@ -159,8 +161,8 @@ impl Faults {
         let everybody = 0..world.machines.len();
         let ways: Vec<(Place, Place)> =
             everybody.filter(|place| *place != to).map(|place| (to, place)).collect();
-        ways.iter().for_each(|(from, to)| world.network.change(*from, *to, |link| link.open = false));
-        self.undo.push((now + ms, Undo::Open(ways)));
+        // Before, while or after it is asked.
+        self.undo.push((now + self.random.below(40), Undo::Close(ways, ms)));
         Ok(())
     }
 
@@ -332,6 +334,10 @@ impl Faults {
 
     fn undo(&mut self, world: &mut World, undo: Undo) {
         match undo {
+            Undo::Close(ways, ms) => {
+                ways.iter().for_each(|(from, to)| world.network.change(*from, *to, |link| link.open = false));
+                self.undo.push((world.now + ms, Undo::Open(ways)));
+            }
             Undo::Open(ways) => {
                 world.note("the network is whole");
                 ways.iter().for_each(|(from, to)| world.network.change(*from, *to, |link| link.open = true));

@@ -16,8 +16,8 @@ use tracing_subscriber::{Layer, fmt};
 
 /// How long things go wrong in a run, in simulated milliseconds.
 const FAULTS_MS: u64 = 15_000;
-/// How long no write may be answered because a hand-over fails. Whoever asked a node that died then waits for an answer, and a voter
-/// that comes back late with its candidacy makes for an election more.
+/// How long no write may be answered because a hand-over fails. A voter that comes back late with its candidacy makes for an election
+/// more.
 const WITHOUT_WRITES_MS_MAX: u64 = 3_000;
 /// A run takes seconds, however busy the machine is.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
@@ -81,7 +81,8 @@ fn run(seed: u64, plan: Plan) -> Result<String, String> {
         lockstep::raft::offload_nothing_on_this_thread();
         let mut faults = Faults::new(Random::new(seed, "faults"));
         let held = plan == Plan::HeldLeaders;
-        let crowd = held && seed.is_multiple_of(2);
+        // Of a few, all may wait for answers that were lost.
+        let crowd = held && seed.is_multiple_of(2) || plan == Plan::LostHandovers;
         let clients = Clients::new(Random::new(seed, "clients"), crowd);
         let mut world = World::new(seed, &path, whole, clients);
         let outcome = live(&mut world, &mut faults, plan, seed);
@@ -302,7 +303,7 @@ fn half_a_change_is_finished() {
 /// A hand-over that nobody takes does not keep the leader from writing for long, nor the others from electing.
 #[test]
 fn lost_handovers_stop_nothing() {
-    for seed in 1..=5 {
+    for seed in 1..=3 {
         in_a_process(seed, Plan::LostHandovers).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     }
 }
