@@ -80,10 +80,11 @@ async fn a_script_removes_what_it_lists() {
         for _, key in ipairs(keys) do redis.call('DEL', key) end return #keys";
     Server::run(|address| {
         let mut client = Client::connect(address);
-        fill(&mut client, "tag:", 1_000);
+        // A script may compute for half a second, also on a busy machine and in a build that is not optimised.
+        fill(&mut client, "tag:", 400);
         client.ask("SET other 1");
         let begun = Instant::now();
-        assert_eq!(eval(&mut client, REMOVE, &["0", "tag:*"]), ":1000");
+        assert_eq!(eval(&mut client, REMOVE, &["0", "tag:*"]), ":400");
         // It was tried once for each key: minutes.
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         told(&mut client, &[("KEYS *", "[\"other\"]")]);

@@ -303,7 +303,7 @@ fn half_a_change_is_finished() {
 /// A hand-over that nobody takes does not keep the leader from writing for long, nor the others from electing.
 #[test]
 fn lost_handovers_stop_nothing() {
-    for seed in 1..=3 {
+    for seed in 1..=number("LOCKSTEP_SIM_SEEDS").unwrap_or(1) {
         in_a_process(seed, Plan::LostHandovers).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     }
 }
