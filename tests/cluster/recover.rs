@@ -388,9 +388,8 @@ async fn a_plan_is_for_the_folders_that_it_saw() {
     assert!(code == 1 && error.contains("was changed"), "{code}: {error}");
 }
 
-/// A survivor that is restarted between joining and its vote still gets it, with the command line that it always had.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
+/// Four nodes that are stopped, of which two are to go on without the others, and the one of them that starts first.
+async fn two_of_four() -> (Cluster, usize) {
     let mut cluster = Cluster::start(4, &[]).await;
     cluster.put_surely(&cluster.nodes[0], "k", "v").await;
     cluster.digests_agree().await;
@@ -400,6 +399,13 @@ async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
     for at in [0, 1] {
         apply(&cluster, &planned, at, &[]);
     }
+    (cluster, first)
+}
+
+/// A survivor that is restarted between joining and its vote still gets it, with the command line that it always had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
+    let (mut cluster, first) = two_of_four().await;
     let joins = cluster.nodes[1 - first].data_dir.join("join.json");
     cluster.nodes[first].start();
     cluster.nodes[1 - first].start();
@@ -417,15 +423,7 @@ async fn a_survivor_that_joins_gets_its_vote_whenever_it_is_restarted() {
 /// Survivors that are started with tokens for the first time get one while writes wait for votes: to join again takes a token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovered_cluster_gets_its_first_token_before_its_votes() {
-    let mut cluster = Cluster::start(4, &[]).await;
-    cluster.put_surely(&cluster.nodes[0], "k", "v").await;
-    cluster.digests_agree().await;
-    stop(&mut cluster, &[0, 1, 2, 3]).await;
-    let planned = plan(&cluster, &[0, 1], "n3,n4");
-    let first = seed(&cluster, &planned);
-    for at in [0, 1] {
-        apply(&cluster, &planned, at, &[]);
-    }
+    let (mut cluster, first) = two_of_four().await;
     cluster.nodes[first].add_arguments(&["--tokens".to_owned()]);
     cluster.nodes[first].start();
     let token = cluster.nodes[first].data_dir.join("root-token");
