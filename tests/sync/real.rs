@@ -117,6 +117,10 @@ async fn log_index(cluster: &Cluster) -> u64 {
     client(cluster).log_time().await.expect("log time").value.index
 }
 
+async fn term(cluster: &Cluster) -> u64 {
+    client(cluster).status().await.expect("a status").term
+}
+
 /// What the cluster has of the keys with a prefix.
 async fn remote(cluster: &Cluster, prefix: &str) -> BTreeMap<String, SyncValue> {
     let (client, mut all, mut after) = (client(cluster), BTreeMap::new(), None::<String>);
@@ -209,7 +213,7 @@ async fn many_small_keys(cluster: &Cluster) {
     synced(&first.sync).await;
     assert_eq!(first.sync.status().await.pending, 0);
     first.sync.close().await.expect("it closes");
-    let index = log_index(cluster).await;
+    let (before, index) = (term(cluster).await, log_index(cluster).await);
     let second = site(cluster, "m:", by_hand());
     for (key, value) in first.cache.texts() {
         second.cache.put(&key, &value);
@@ -220,7 +224,9 @@ async fn many_small_keys(cluster: &Cluster) {
     let entries = log_index(cluster).await - index;
     println!("10,000 equal keys: {requests} requests, {entries} log entries");
     assert!(requests <= 12, "{requests} requests");
-    assert_eq!(entries, 0, "log entries");
+    // On a busy machine there may be an election meanwhile, and a leader begins with an entry of its own.
+    let elections = term(cluster).await - before;
+    assert!(entries <= elections, "{entries} log entries, {elections} elections");
     let status = second.sync.status().await;
     assert_eq!((status.pending, status.conflicts), (0, 0));
     second.sync.close().await.expect("it closes");
