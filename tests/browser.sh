@@ -3,6 +3,7 @@
 #
 #   tests/browser.sh                    all cases
 #   tests/browser.sh conflict burst     those cases only; --list names them
+#   tests/browser.sh --part 2/3         every third case, from the second on
 #   tests/browser.sh --shots            takes the pictures in docs/dashboard instead
 #   tests/browser.sh --soak [MINUTES [RATE]]   keeps the page open under so many writes a second (10 min, 5000/s); nothing may grow
 #

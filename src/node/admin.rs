@@ -23,8 +23,8 @@ use tokio::time::Instant;
 /// Timeout of a change: a joint membership needs two log entries.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// How long before its deadline a request stops waiting for the membership lock.
-const LOCK_MARGIN: Duration = Duration::from_millis(200);
+/// How long before its deadline a request that has changed nothing yet gives up, so that it can still say so.
+pub(super) const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 /// A learner can be promoted if it is at most this many entries behind.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// A member that has been silent for longer counts as down when a removal is checked.
@@ -273,7 +273,7 @@ impl Inner {
         &self,
         deadline: Instant,
     ) -> Result<MutexGuard<'_, ()>, AdminFailure> {
-        let until = deadline.checked_sub(LOCK_MARGIN).unwrap_or(deadline);
+        let until = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
         let busy = |_| AdminFailure::Conflict("another change of the members is in progress".into());
         tokio::time::timeout_at(until, self.membership_lock.lock()).await.map_err(busy)
     }

@@ -1,9 +1,9 @@
 //! Leadership transfers: which voter leads next, and until when this node tries.
 
-use super::admin::{AdminFailure, find};
+use super::admin::{ANSWER_MARGIN, AdminFailure, find};
 use super::inner::Inner;
 use crate::peer::NodeId;
-use crate::raft::{MemberState, RaftStatus};
+use crate::raft::{Attempted, MemberState, RaftStatus};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,14 +18,18 @@ impl Inner {
             return Ok(());
         }
         let mut successor = self.successor(&self.consensus.status(), to, false)?.clone();
-        while Instant::now() < deadline {
+        // Early enough to answer that nothing was done.
+        let latest = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
+        let mut was_asked = false;
+        while Instant::now() < latest {
             let MemberState { id, member, .. } = &successor;
             // A node that stops takes no writes that would have to go on.
             let is_urgent = self.draining.load(Ordering::Acquire);
-            let is_over = self.consensus.transfer_leader(*id, member, is_urgent).await;
-            let is_over = is_over.map_err(AdminFailure::Stopped)?;
+            let attempted = self.consensus.transfer_leader(*id, member, is_urgent, latest).await;
+            let attempted = attempted.map_err(AdminFailure::Stopped)?;
+            was_asked |= attempted != Attempted::NotAsked;
             // The member may also have been elected late.
-            if is_over || !self.consensus.is_leader() {
+            if attempted == Attempted::Over || !self.consensus.is_leader() {
                 return self.until_another_leads(to, &successor.member.name, deadline).await;
             }
             match self.successor(&self.consensus.status(), to, true) {
@@ -33,7 +37,11 @@ impl Inner {
                 Err(_) => break,
             }
         }
-        Err(not_taken(&successor.member.name))
+        let name = &successor.member.name;
+        match was_asked {
+            true => Err(not_taken(name)),
+            false => Err(AdminFailure::Conflict(format!("{name} is too far behind, so it cannot lead now"))),
+        }
     }
 
     /// Waits until a node leads after this one.

@@ -4,7 +4,7 @@
 use super::config::{RaftOptions, config};
 use super::contact::Contact;
 use super::error::{MembershipError, ProposeError, membership_error, propose_error};
-use super::handover::{self, Handover};
+use super::handover::{self, Attempted, Handover};
 use super::inbound::Inbound;
 use super::leadership::{Candidacy, Leadership, leads};
 use super::lease::Lease;
@@ -381,9 +381,8 @@ impl Consensus {
         }
     }
 
-    /// Hands leadership over to a member, if this node leads. Returns true once it does not lead any more, which the status may
-    /// show a moment later, and false if the member was not elected in time: if it is not urgent, after this node has proposed again
-    /// for an election timeout.
+    /// Hands leadership over to a member, if this node leads. Unless it is urgent, an attempt that failed ends after this node has
+    /// proposed again for an election timeout. The member is asked by `latest`, or not at all.
     ///
     /// # Errors
     /// The node has stopped.
@@ -392,10 +391,11 @@ impl Consensus {
         to: NodeId,
         member: &Member,
         is_urgent: bool,
-    ) -> Result<bool, String> {
+        latest: Instant,
+    ) -> Result<Attempted, String> {
         let Self { raft, networks, lease, timing, .. } = self;
         let leader = handover::Leader { raft, networks, lease, timing };
-        self.handover.attempt(to, member, leader, is_urgent).await
+        self.handover.attempt(to, member, leader, is_urgent, latest).await
     }
 
     /// Starts a snapshot. Returns immediately.

@@ -65,9 +65,9 @@ impl Handover {
         }
     }
 
-    /// Hands the leadership over to a voter, if this node leads. Returns true once it does not lead any more. Otherwise it returns
-    /// false once this node has proposed again for an election timeout, so that writes go on between two attempts; at once if it
-    /// is urgent, because nobody writes any more.
+    /// Hands the leadership over to a voter, if this node leads. If the voter does not take it, this returns once this node has
+    /// proposed again for an election timeout, so that writes go on between two attempts; at once if it is urgent, because nobody
+    /// writes any more. The voter is asked by `latest`, or not at all.
     ///
     /// # Errors
     /// The node has stopped.
@@ -77,12 +77,15 @@ impl Handover {
         member: &Member,
         leader: Leader<'_>,
         is_urgent: bool,
-    ) -> Result<bool, String> {
-        let mut turn = self.turn(is_urgent).await;
+        latest: Instant,
+    ) -> Result<Attempted, String> {
+        let Ok(mut turn) = timeout_at(latest, self.turn(is_urgent)).await else {
+            return Ok(Attempted::NotAsked);
+        };
         let asked = Instant::now();
-        if timeout_at(asked + CATCH_UP_TIMEOUT, leader.until_stored(to)).await.is_err() {
+        if timeout_at(latest.min(asked + CATCH_UP_TIMEOUT), leader.until_stored(to)).await.is_err() {
             tracing::warn!(to = member.name, "leadership was not handed over: that node is too far behind");
-            return Ok(false);
+            return Ok(Attempted::NotAsked);
         }
         // By then the voter may have as much to store again.
         let behind = asked.elapsed() * 2;
@@ -98,15 +101,16 @@ impl Handover {
             }
         };
         drop(attempt);
-        if !is_over {
-            let next = Instant::now() + leader.timing.election_timeout();
-            *turn = Some(next);
-            drop(turn);
-            if !is_urgent {
-                sleep_until(next).await;
-            }
+        if is_over {
+            return Ok(Attempted::Over);
         }
-        Ok(is_over)
+        let next = Instant::now() + leader.timing.election_timeout();
+        *turn = Some(next);
+        drop(turn);
+        if !is_urgent {
+            sleep_until(next).await;
+        }
+        Ok(Attempted::Asked)
     }
 
     /// Waits for the turn, and for the end of the pause after the attempt before.
@@ -122,6 +126,17 @@ impl Handover {
             }
         }
     }
+}
+
+/// What came of an attempt to hand leadership over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempted {
+    /// This node does not lead any more, which its status may show a moment later.
+    Over,
+    /// The voter was asked, and was not elected in time. It may still be.
+    Asked,
+    /// The voter was too far behind to be asked: nothing has happened.
+    NotAsked,
 }
 
 /// What a leader needs to hand its leadership over.

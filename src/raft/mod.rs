@@ -35,6 +35,7 @@ pub use config::RaftOptions;
 pub use consensus::{Consensus, Resources};
 pub use contact::Contact;
 pub use error::{MembershipError, ProposeError};
+pub use handover::Attempted;
 pub use leadership::{Candidacy, Leadership, is_majority};
 pub use lease::Lease;
 pub use log::Log;

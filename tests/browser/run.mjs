@@ -36,6 +36,13 @@ if (first === '--list') {
   console.log(Object.keys(cases).join('\n'))
   process.exit()
 }
+/** All cases, those that are named, or every so many of them. */
+function chosen() {
+  const all = Object.keys(cases)
+  if (wanted[0] !== '--part') return wanted.length ? wanted : all
+  const [part, parts] = wanted[1].split('/').map(Number)
+  return all.filter((_, at) => at % parts === part - 1)
+}
 const cluster = new Cluster(Number(first))
 // A profile of its own, made new and thrown away.
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, headless: true, args: ARGUMENTS })
@@ -43,7 +50,7 @@ let failed = 0
 try {
   if (wanted[0] === '--shots') await shots(browser, cluster)
   else if (wanted[0] === '--soak') failed += !(await soak(browser, Number(first), Number(wanted[1] ?? 10), Number(wanted[2] ?? 5_000)))
-  else for (const name of wanted.length ? wanted : Object.keys(cases)) await one(name)
+  else for (const name of chosen()) await one(name)
 } finally {
   await browser.close()
 }

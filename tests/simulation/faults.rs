@@ -4,6 +4,8 @@ use crate::disk::DiskFault;
 use crate::net::Place;
 use crate::random::Random;
 use crate::world::{Told, World};
+use lockstep::node::NodeError;
+use std::time::Duration;
 
 /// Machines in a simulation, at most.
 const MACHINES_MAX: usize = 7;
@@ -164,6 +166,27 @@ impl Faults {
         // Before, while or after it is asked.
         self.undo.push((now + self.random.below(40), Undo::Close(ways, ms)));
         Ok(())
+    }
+
+    /// Leaders are asked to hand over to a voter that has just stopped storing anything.
+    pub fn ask_those_behind(&mut self, world: &mut World) {
+        let now = world.now;
+        let Some(leader) = world.leader().filter(|_| now >= self.next_at) else { return };
+        self.next_at = now + 6_000;
+        let others: Vec<Place> = (0..world.machines.len()).filter(|place| *place != leader).collect();
+        let to = *self.random.pick(&others);
+        world.note(&format!("m{leader} is asked to hand over to m{to}, which stores nothing"));
+        world.machines[to].flushes_from = now + 4_000;
+        world.administer(leader, async move |node| {
+            // By then there is something that it has not stored, and it does not count as silent yet.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let handed =
+                node.admin().transfer_leader(Some(to as u64 + 1)).await.map_err(|failed| failed.error);
+            Told::Judged(match handed {
+                Err(NodeError::Conflict(reason)) => Ok(format!("not handed over: {reason}")),
+                other => Err(format!("it was told {other:?} of a voter that is too far behind")),
+            })
+        });
     }
 
     fn strike(&mut self, world: &mut World) -> Result<(), String> {

@@ -49,6 +49,8 @@ pub struct Machine {
     pub paused_until: u64,
     /// Its disk takes so long for a flush, at most.
     pub flush_ms: u64,
+    /// Its disk flushes nothing until then.
+    pub flushes_from: u64,
     pub life: Option<Life>,
     pub lives: u32,
     /// A member that was taken out, or never was one: it does not come back.
@@ -87,6 +89,7 @@ impl Machine {
             clock: Clock::default(),
             paused_until: 0,
             flush_ms: 5,
+            flushes_from: 0,
             life: None,
             lives: 0,
             retired: false,
@@ -196,7 +199,7 @@ impl Machine {
 
     /// Lets the disk do what is due.
     pub fn step_disk(&mut self, now: u64) {
-        if self.is_paused(now) {
+        if self.is_paused(now) || now < self.flushes_from {
             return;
         }
         self.show_time();

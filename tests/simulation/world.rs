@@ -32,7 +32,6 @@ pub enum Told {
     Removed(Place, Result<(), NodeError>),
     Other(&'static str, Result<(), NodeError>),
     /// What came of something, or what is wrong with that.
-    #[cfg(feature = "next-level")]
     Judged(Result<String, String>),
 }
 
@@ -302,7 +301,6 @@ impl World {
                     self.machines[place].retired = true;
                 }
                 Told::Removed(place, Err(error)) => self.note(&format!("m{place} is not out: {error}")),
-                #[cfg(feature = "next-level")]
                 Told::Judged(judged) => {
                     let what = judged?;
                     self.note(&what);

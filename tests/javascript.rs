@@ -1,0 +1,40 @@
+//! What runs in Node.js: scripts of their own, which say in one line why where they cannot.
+
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+/// What the browser is driven by is fetched once, whatever test is first.
+static FETCHING: Mutex<()> = Mutex::new(());
+
+fn succeeds(script: &str, words: &[&str], variables: &[(&str, &str)]) {
+    let mut command = Command::new(script);
+    command.args(words).env("LOCKSTEP_BIN", env!("CARGO_BIN_EXE_lockstep")).envs(variables.iter().copied());
+    // What it skipped is for whoever runs the tests to see, also when they pass.
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("the script runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    println!("{told}");
+    assert!(output.status.success(), "{told}");
+}
+
+/// Every second case, on a cluster of its own.
+fn dashboard(part: &str, port: &str) {
+    let fetching = FETCHING.lock().unwrap_or_else(|failed| failed.into_inner());
+    succeeds("tests/browser.sh", &["--list"], &[]);
+    drop(fetching);
+    succeeds("tests/browser.sh", &["--part", part], &[("BROWSER_PORT", port)]);
+}
+
+#[test]
+fn the_dashboard_works_in_a_browser() {
+    dashboard("1/2", "17700");
+}
+
+#[test]
+fn the_rest_of_the_dashboard_works_in_a_browser() {
+    dashboard("2/2", "17720");
+}
+
+#[test]
+fn the_typescript_package_works_with_this_server() {
+    succeeds("tests/typescript.sh", &[], &[]);
+}
