@@ -17,11 +17,19 @@ export class Cluster {
     return `http://127.0.0.1:${this.port + id - 1}${path}`
   }
 
-  /** Sends a request that has to succeed. */
+  /** Sends a request that has to succeed. A write of keys is sent again while there is no leader, and is carried out once. */
   async ask(id, path, options = {}) {
-    const response = await fetch(this.url(id, path), options)
-    if (!response.ok) throw new Error(`${options.method ?? 'GET'} ${path}: ${response.status} ${await response.text()}`)
-    return response
+    const method = options.method ?? 'GET'
+    const again = method !== 'GET' && /^\/v1\/(kv|batch)/.test(path)
+    const headers = again ? { ...options.headers, 'Idempotency-Key': crypto.randomUUID() } : options.headers
+    const end = Date.now() + 20_000
+    for (;;) {
+      const response = await fetch(this.url(id, path), { ...options, headers })
+      if (response.ok) return response
+      const answer = `${method} ${path}: ${response.status} ${await response.text()}`
+      if (!again || ![503, 504].includes(response.status) || Date.now() > end) throw new Error(answer)
+      await new Promise((wake) => setTimeout(wake, 100))
+    }
   }
 
   async json(id, path, options) {
