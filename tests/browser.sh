@@ -3,7 +3,8 @@
 #
 #   tests/browser.sh                    all cases
 #   tests/browser.sh conflict burst     those cases only; --list names them
-#   tests/browser.sh --part 2/3         every third case, from the second on
+#   tests/browser.sh --measured         those that say how quick the page is
+#   tests/browser.sh --part 2/3         every third of the others, from the second on
 #   tests/browser.sh --shots            takes the pictures in docs/dashboard instead
 #   tests/browser.sh --soak [MINUTES [RATE]]   keeps the page open under so many writes a second (10 min, 5000/s); nothing may grow
 #

@@ -1,10 +1,12 @@
 //! What runs in Node.js: scripts of their own, which say in one line why where they cannot.
 
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 /// What the browser is driven by is fetched once, whatever test is first.
 static FETCHING: Mutex<()> = Mutex::new(());
+/// Taken by what measures how quick a page is; the others share it.
+static QUIET: RwLock<()> = RwLock::new(());
 
 fn succeeds(script: &str, words: &[&str], variables: &[(&str, &str)]) {
     let mut command = Command::new(script);
@@ -16,25 +18,34 @@ fn succeeds(script: &str, words: &[&str], variables: &[(&str, &str)]) {
     assert!(output.status.success(), "{told}");
 }
 
-/// Every second case, on a cluster of its own.
-fn dashboard(part: &str, port: &str) {
-    let fetching = FETCHING.lock().unwrap_or_else(|failed| failed.into_inner());
+/// Some of the dashboard's cases, on a cluster of their own.
+fn dashboard(cases: &[&str], port: &str) {
+    let fetching = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     succeeds("tests/browser.sh", &["--list"], &[]);
     drop(fetching);
-    succeeds("tests/browser.sh", &["--part", part], &[("BROWSER_PORT", port)]);
+    succeeds("tests/browser.sh", cases, &[("BROWSER_PORT", port)]);
 }
 
 #[test]
-fn the_dashboard_works_in_a_browser() {
-    dashboard("1/2", "17700");
+fn half_of_the_dashboard_works_in_a_browser() {
+    let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+    dashboard(&["--part", "1/2"], "17700");
 }
 
 #[test]
-fn the_rest_of_the_dashboard_works_in_a_browser() {
-    dashboard("2/2", "17720");
+fn the_other_half_of_the_dashboard_works_in_a_browser() {
+    let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+    dashboard(&["--part", "2/2"], "17720");
+}
+
+#[test]
+fn the_dashboard_is_quick_in_a_browser() {
+    let _alone = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+    dashboard(&["--measured"], "17740");
 }
 
 #[test]
 fn the_typescript_package_works_with_this_server() {
+    let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
     succeeds("tests/typescript.sh", &[], &[]);
 }

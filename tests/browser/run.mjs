@@ -28,6 +28,8 @@ const ARGUMENTS = [
   // Names of other sites, for those that attack.
   '--host-resolver-rules=MAP *.test 127.0.0.1',
 ]
+/** Those that say how quick the page is. Nothing else should be busy meanwhile. */
+const MEASURED = ['the_first_load_is_quick', 'a_burst_leaves_the_page_responsive', 'a_hundred_thousand_keys_are_browsed']
 /** What a browser says of a node that is away, or of an answer that the case is about. */
 const EXPECTED = /Failed to load resource|WebSocket connection to|net::ERR_/
 
@@ -36,12 +38,13 @@ if (first === '--list') {
   console.log(Object.keys(cases).join('\n'))
   process.exit()
 }
-/** All cases, those that are named, or every so many of them. */
+/** All cases, those that are named, those that measure, or every so many of the others. */
 function chosen() {
   const all = Object.keys(cases)
+  if (wanted[0] === '--measured') return MEASURED
   if (wanted[0] !== '--part') return wanted.length ? wanted : all
   const [part, parts] = wanted[1].split('/').map(Number)
-  return all.filter((_, at) => at % parts === part - 1)
+  return all.filter((name) => !MEASURED.includes(name)).filter((_, at) => at % parts === part - 1)
 }
 const cluster = new Cluster(Number(first))
 // A profile of its own, made new and thrown away.
