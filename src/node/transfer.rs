@@ -40,7 +40,9 @@ impl Inner {
         let name = &successor.member.name;
         match was_asked {
             true => Err(not_taken(name)),
-            false => Err(AdminFailure::Conflict(format!("{name} is too far behind, so it cannot lead now"))),
+            false => Err(AdminFailure::Conflict(format!(
+                "{name} was not asked to lead: it is too far behind, or another attempt was under way"
+            ))),
         }
     }
 

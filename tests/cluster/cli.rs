@@ -1,6 +1,6 @@
 //! The command line against a real cluster: what it prints, and its exit codes.
 
-use crate::support::{Cluster, PROGRAM, free_port, free_ports, run, until};
+use crate::support::{Cluster, PROGRAM, free_port, ports, run, until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -163,7 +163,7 @@ async fn up_runs_a_cluster_and_resumes_it() {
     let cluster = Cluster::empty().await;
     let folder = cluster.dir.path().join("up");
     // Three ports in a row, and three more a thousand higher.
-    let port = free_ports(3).to_string();
+    let port = ports::free_ports(3).to_string();
     for round in 0..2 {
         let mut up = Command::new(PROGRAM)
             .args(["up", "--port", &port, "--data-dir", folder.to_str().unwrap()])
@@ -203,7 +203,7 @@ async fn up_runs_a_cluster_and_resumes_it() {
 async fn up_tells_how_to_start_a_dead_node_again() {
     let cluster = Cluster::empty().await;
     let folder = cluster.dir.path().join("up");
-    let port = free_ports(3).to_string();
+    let port = ports::free_ports(3).to_string();
     let mut up = Command::new(PROGRAM)
         .args(["up", "--port", &port, "--data-dir", folder.to_str().unwrap()])
         .stdout(Stdio::null())

@@ -38,6 +38,7 @@ mod near_faults;
 mod nodes;
 mod old_folders;
 mod partition;
+mod ports;
 mod reconcile;
 mod recover;
 mod redis;

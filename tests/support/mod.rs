@@ -4,16 +4,16 @@
 
 pub mod encrypted;
 pub mod gauges;
+pub mod ports;
 pub mod wall_clock;
 
+pub use ports::free_port;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
-use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -51,30 +51,6 @@ pub struct Node {
     /// Started so that a hang-up means nothing to it, as by `nohup`.
     pub ignores_hang_up: bool,
     child: Option<Child>,
-}
-
-/// Ports that are given out, below those that the system takes for outgoing connections: a node that is down must
-/// find its port free when it comes back.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
-
-/// A port nobody listens on just now, and that nobody else here is given soon.
-pub fn free_port() -> u16 {
-    free_ports(1)
-}
-
-/// The first of so many such ports in a row.
-pub fn free_ports(count: u16) -> u16 {
-    // Processes that run at the same time begin at different places.
-    let begin = u16::try_from(std::process::id() % u32::from(PORTS.len() as u16)).expect("it is less");
-    loop {
-        let step = NEXT_PORT.fetch_add(count, Ordering::Relaxed).wrapping_add(begin.wrapping_mul(61));
-        let port = PORTS.start + step % (PORTS.len() as u16 - count);
-        // Not by listening there for a moment: a process that is being started meanwhile would hold the port a while.
-        if (port..port + count).all(|port| TcpStream::connect(("127.0.0.1", port)).is_err()) {
-            return port;
-        }
-    }
 }
 
 /// Two free ports for one node.
