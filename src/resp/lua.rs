@@ -1,5 +1,6 @@
 //! Scripts in Lua 5.1, as Redis has them: how they are carried out, and how they fail.
 
+use super::allowance::Allowance;
 use super::arguments::Arguments;
 use super::channels::Channels;
 use super::commands::{Alone, Connection, Kind, find};
@@ -18,7 +19,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a script can compute, or all of a transaction.
 pub(super) const TIME_MAX: Duration = Duration::from_millis(500);
@@ -67,8 +68,8 @@ pub(super) enum Ran {
     Missing(Missing),
 }
 
-/// Carries it out until then. It computes for as long as it takes, so no task may wait for it on its own thread.
-pub(super) fn run(script: &Script, scratch: Scratch, until: Instant) -> (Scratch, Ran) {
+/// Carries it out. It computes for as long as it may, so no task may wait for it on its own thread.
+pub(super) fn run(script: &Script, scratch: Scratch, allowance: Allowance) -> (Scratch, Ran) {
     let (only_reads, text) = match flags(&script.text) {
         Ok((only_reads, text)) => (only_reads || script.only_reads, text),
         Err(wrong) => return (scratch, Ran::Failed(Reply::error(format!("ERR {wrong}")))),
@@ -76,7 +77,7 @@ pub(super) fn run(script: &Script, scratch: Scratch, until: Instant) -> (Scratch
     let channels = &script.channels;
     let calls = Calls { database: script.database, only_reads, scratch, channels, missing: None };
     let calls = RefCell::new(calls);
-    let done = evaluate(script, &text, &calls, until).unwrap_or_else(|error| Err(Failure::of(&error)));
+    let done = evaluate(script, &text, &calls, allowance).unwrap_or_else(|error| Err(Failure::of(&error)));
     let Calls { scratch, missing, .. } = calls.into_inner();
     // A script that was told something wrong may have gone on all the same.
     let ran = match (missing, done) {
@@ -135,9 +136,9 @@ fn evaluate(
     script: &Script,
     text: &[u8],
     calls: &RefCell<Calls>,
-    until: Instant,
+    allowance: Allowance,
 ) -> mlua::Result<Result<Reply, Failure>> {
-    if Instant::now() >= until {
+    if allowance.is_used_up() {
         return Err(too_long());
     }
     let lua = sandbox()?;
@@ -147,7 +148,7 @@ fn evaluate(
     lua.globals().set("ARGV", strings(&script.arguments)?)?;
     let attempt: Function = lua.globals().get("xpcall")?;
     lua.set_hook(HookTriggers::new().every_nth_instruction(LOOK_INSTRUCTIONS), move |lua, _| {
-        if Instant::now() < until {
+        if !allowance.is_used_up() {
             return Ok(VmState::Continue);
         }
         // Whoever catches this is stopped at the next instruction.

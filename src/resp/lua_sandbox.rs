@@ -1,13 +1,13 @@
 //! What scripts can use of Lua, and the libraries that Redis gives them. Each script has an interpreter of its own, so none changes what
 //! the next one sees.
 
+use super::allowance::computed;
 use super::info::REDIS_VERSION;
 use super::lua_json::json;
 use super::lua_msgpack::msgpack;
 use super::script_store::sha1;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
-use std::time::Instant;
 
 /// Memory that a script can use, what it was given included.
 const MEMORY_MAX: usize = 64 * 1024 * 1024;
@@ -53,8 +53,11 @@ pub(super) fn sandbox() -> mlua::Result<Lua> {
     globals.set("cmsgpack", msgpack(&lua)?)?;
     globals.set("bit", bits(&lua)?)?;
     let clock = lua.create_table()?;
-    let began = Instant::now();
-    clock.set("clock", lua.create_function(move |_, ()| Ok(began.elapsed().as_secs_f64()))?)?;
+    let began = computed();
+    clock.set(
+        "clock",
+        lua.create_function(move |_, ()| Ok(computed().saturating_sub(began).as_secs_f64()))?,
+    )?;
     globals.set("os", clock)?;
     Ok(lua)
 }

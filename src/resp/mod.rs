@@ -1,6 +1,7 @@
 //! The Redis protocol: a front door beside HTTP, for the clients of the world's caches. Reads are linearizable, writes are durable on a majority
 //! before they are answered, and every node answers every command.
 
+mod allowance;
 mod alone;
 mod answers;
 mod arguments;

@@ -4,6 +4,7 @@
 //! What it read may have been old: then the entry is not carried out. If it wrote nothing, what it read is compared with the
 //! newest state. So its reply is that of one moment in any case.
 
+use super::allowance::{Allowance, computed};
 use super::client::Client;
 use super::composite::Composite;
 use super::errors::{Replied, failed, of_command, of_node, too_large};
@@ -55,16 +56,17 @@ impl Work<'_> {
         !matches!(self, Self::Composite(_))
     }
 
-    /// `loads`: whether what is missing can be had. It computes until then at most; scripts of several clients for as long as each may.
-    async fn carry_out(&self, mut scratch: Scratch, loads: bool, until: std::time::Instant) -> Tried {
+    /// `loads`: whether what is missing can be had. It may compute for so long; scripts of several clients for as long as each may. Says
+    /// how long it has.
+    async fn carry_out(&self, mut scratch: Scratch, loads: bool, time: Duration) -> (Tried, Duration) {
         match self {
             Self::Composite(composite) => {
                 let done = composite.carry_out(&mut scratch);
-                (scratch, done)
+                ((scratch, done), Duration::ZERO)
             }
             Self::Queue(queue) => {
                 let queue = queue.clone();
-                apart(move || queue::carry_out(&queue, scratch, until)).await
+                apart(move || queue::carry_out(&queue, scratch, Allowance::of(time))).await
             }
             Self::Together(queue) => {
                 let queue = queue.clone();
@@ -72,7 +74,7 @@ impl Work<'_> {
             }
             Self::Script(script) => {
                 let script = script.clone();
-                apart(move || match lua::run(&script, scratch, until) {
+                apart(move || match lua::run(&script, scratch, Allowance::of(time)) {
                     (scratch, Ran::Done(reply)) => (scratch, Ok(reply)),
                     // What it wrote before it failed is not carried out.
                     (scratch, Ran::Failed(reply)) => (scratch.forget_writes(), Ok(reply)),
@@ -84,11 +86,16 @@ impl Work<'_> {
     }
 }
 
-/// It computes for a while, which no other task should wait for.
-async fn apart(work: impl FnOnce() -> Tried + Send + 'static) -> Tried {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
+/// It computes for a while, which no other task should wait for. Says for how long.
+async fn apart(work: impl FnOnce() -> Tried + Send + 'static) -> (Tried, Duration) {
+    let timed = || {
+        let before = computed();
+        let tried = work();
+        (tried, computed().saturating_sub(before))
+    };
+    spawn_blocking(timed).await.unwrap_or_else(|error| {
         let failed = Reply::error(format!("ERR the script was not carried out: {error}"));
-        (Scratch::default(), Ok(failed))
+        ((Scratch::default(), Ok(failed)), Duration::ZERO)
     })
 }
 
@@ -148,18 +155,16 @@ pub(super) async fn carry_out_in_turn(
         if Instant::now() > until {
             break;
         }
-        let (mut loads, mut computed) = (0, Duration::ZERO);
+        let (mut loads, mut time) = (0, TIME_MAX);
         let (mut scratch, reply) = loop {
             let is_first = round == 0 && loads == 0;
             let touches = client.touches && is_first;
             let Some(loaded) = needed.load(session, newest, default_ttl_ms, touches).await? else {
                 continue 'tries;
             };
-            let begun = std::time::Instant::now();
+            let ((scratch, done), took) = work.carry_out(loaded, loads < loads_max, time).await;
             // It begins anew with what it has turned out to need, and all that is one computation.
-            let enough = begun + TIME_MAX.saturating_sub(computed);
-            let (scratch, done) = work.carry_out(loaded, loads < loads_max, enough).await;
-            computed += begun.elapsed();
+            time = time.saturating_sub(took);
             match done {
                 Ok(reply) => break (scratch, reply),
                 Err(missing) => {

@@ -1,5 +1,6 @@
 //! The commands between `MULTI` and `EXEC`.
 
+use super::allowance::Allowance;
 use super::composite::Composite;
 use super::lua::{self, Ran, Script, TIME_MAX};
 use super::plan::{Plan, Shape};
@@ -129,12 +130,12 @@ impl Queued {
         }
     }
 
-    /// Carries it out on copies. Scripts end then.
-    fn carry_out(&self, mut scratch: Scratch, until: Instant) -> (Scratch, Ran) {
+    /// Carries it out on copies. Only scripts have an end.
+    fn carry_out(&self, mut scratch: Scratch, allowance: Allowance) -> (Scratch, Ran) {
         let done = match self {
             Self::Plan(plan) => scratch.carry_out(plan),
             Self::Composite(composite) => composite.carry_out(&mut scratch),
-            Self::Script(script) => return lua::run(script, scratch, until),
+            Self::Script(script) => return lua::run(script, scratch, allowance),
             Self::Whole(_) => {
                 let own = scratch.own();
                 scratch.notes.push(own);
@@ -148,16 +149,16 @@ impl Queued {
     }
 }
 
-/// Carries all of them out on copies, one after another. Scripts compute until then at most, and what is no script for as long again.
-pub(super) fn carry_out(queue: &[Queued], mut scratch: Scratch, until: Instant) -> Tried {
-    let end = until + TIME_MAX;
+/// Carries all of them out on copies, one after another. What is no script may compute for longer.
+pub(super) fn carry_out(queue: &[Queued], mut scratch: Scratch, allowance: Allowance) -> Tried {
+    let end = allowance.and(TIME_MAX);
     let mut replies = Vec::with_capacity(queue.len());
     for queued in queue {
-        if Instant::now() > end {
+        if end.is_used_up() {
             let refused = Reply::error("ERR nothing was done: the transaction computes for too long");
             return (scratch.forget_writes(), Ok(refused));
         }
-        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, until));
+        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, allowance));
         scratch = ran.0;
         match ran.1 {
             Ran::Missing(missing) => return (scratch, Err(missing)),
@@ -182,7 +183,7 @@ pub(super) fn carry_out_first(queue: &[Queued], mut scratch: Scratch, loads: boo
         if at > 0 && Instant::now() > enough {
             break;
         }
-        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, Instant::now() + TIME_MAX));
+        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, Allowance::of(TIME_MAX)));
         scratch = ran.0;
         let reply = match ran.1 {
             Ran::Done(reply) => reply,

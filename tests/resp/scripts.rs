@@ -4,6 +4,7 @@ use super::client::Client;
 use super::replies::told;
 use super::server::Server;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 pub fn eval(client: &mut Client, script: &str, rest: &[&str]) -> String {
     let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes()];
@@ -422,6 +423,28 @@ async fn values_are_packed_as_messagepack() {
             let told = eval(&mut client, script, &["0"]);
             assert!(told.starts_with("-ERR "), "{script}: {told}");
         }
+    })
+    .await;
+}
+
+/// A script has processor time, not time that passes: a busy machine takes nothing from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_beside_each_other_have_their_time() {
+    const SCRIPTS: u32 = 8;
+    const EACH: Duration = Duration::from_millis(250);
+    const SCRIPT: &str = "while os.clock() < 0.25 do end return redis.call('INCR', KEYS[1])";
+    Server::run(|address| {
+        let begun = Instant::now();
+        let carry_out = move |number| {
+            let key = format!("k{number}");
+            eval(&mut Client::connect(address), SCRIPT, &["1", &key])
+        };
+        let all: Vec<_> = (0..SCRIPTS).map(|number| std::thread::spawn(move || carry_out(number))).collect();
+        for script in all {
+            assert_eq!(script.join().unwrap(), ":1");
+        }
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        assert!(begun.elapsed() >= EACH * SCRIPTS / processors.min(SCRIPTS), "{:?}", begun.elapsed());
     })
     .await;
 }

@@ -180,7 +180,7 @@ async fn scripts_in_transactions_have_bounds() {
         client.ask("SET a 1");
         let begun = std::time::Instant::now();
         let told = client.ask("EXEC");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
         assert_eq!(told.matches("computes for too long").count(), 40, "{told}");
         assert!(told.ends_with("+OK]"), "{told}");
         assert_eq!(client.ask("EXISTS x"), ":0");
