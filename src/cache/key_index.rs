@@ -232,21 +232,31 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 /// in which any of them differ are compared first, which lie beside the slot.
 fn sorted_by_key(slab: &Slab, slots: &[u32]) -> Option<Vec<u32>> {
     let key = |slot: u32| slab.entry(slot).map_or(&[][..], |entry| entry.record.key_bytes());
-    let first = slots.first().map_or(&[][..], |slot| key(*slot));
-    let common = slots.iter().fold(first, |common, slot| {
-        let equal = common.iter().zip(key(*slot)).take_while(|(left, right)| left == right);
-        &common[..equal.count()]
-    });
-    let begin = |slot: u32| {
-        let (mut word, differs) = ([0; 8], &key(slot)[common.len()..]);
-        let length = differs.len().min(word.len());
-        word[..length].copy_from_slice(&differs[..length]);
-        u64::from_be_bytes(word)
+    let shared = |common: &'_ [u8], slot: &u32| {
+        common.iter().zip(key(*slot)).take_while(|(left, right)| left == right).count()
     };
-    let mut sorted: Vec<(u64, u32)> = slots.iter().map(|slot| (begin(*slot), *slot)).collect();
+    // What the first and the last have in common is often what all have, and then each key is looked at once.
+    let first = slots.first().map_or(&[][..], |slot| key(*slot));
+    let likely = slots.last().map_or(0, |last| shared(first, last));
+    let begins = |common: &[u8]| {
+        let begin = |slot: &u32| key(*slot).strip_prefix(common).map(|differs| (first_word(differs), *slot));
+        slots.iter().map(begin).collect::<Option<Vec<(u64, u32)>>>()
+    };
+    let mut sorted = begins(&first[..likely]).or_else(|| {
+        let common = slots.iter().fold(likely, |length, slot| shared(&first[..length], slot));
+        begins(&first[..common])
+    })?;
     sorted.sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| key(left.1).cmp(key(right.1))));
     let is_twice = sorted.windows(2).any(|pair| pair[0].0 == pair[1].0 && key(pair[0].1) == key(pair[1].1));
     (!is_twice).then(|| sorted.into_iter().map(|(_, slot)| slot).collect())
+}
+
+/// As a number that sorts as they do. What is missing counts as 0.
+fn first_word(bytes: &[u8]) -> u64 {
+    let mut word = [0; size_of::<u64>()];
+    let length = bytes.len().min(word.len());
+    word[..length].copy_from_slice(&bytes[..length]);
+    u64::from_be_bytes(word)
 }
 
 #[cfg(test)]

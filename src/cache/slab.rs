@@ -163,7 +163,8 @@ impl Slab {
 
     /// Every slot in use, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        (0..self.slots).filter_map(|number| Some((number, self.entry(number)?)))
+        let slots = (0..self.slots).zip(self.pages.iter().flat_map(|page| page.iter()));
+        slots.filter_map(|(number, slot)| Some((number, slot.entry.as_ref()?)))
     }
 
     /// What eviction knows of an entry.

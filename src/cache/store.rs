@@ -93,12 +93,13 @@ impl Store {
             given.extend(policies.recency_in_rank(&slab, slot).map(|recency| (recency, slot)));
         }
         given.sort_unstable();
-        let shared = given.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1);
+        given.dedup();
+        let shared = given.windows(2).any(|pair| pair[0].0 == pair[1].0);
         let newest = given.last().map_or(0, |(last, _)| *last);
         if shared || newest > recency_clock || recency_clock > RECENCY_MAX {
             return Err("two entries share a recency, or one lies in the future");
         }
-        if !policies.restore_entries(&slab) {
+        if !policies.restore_entries(&slab, &given) {
             return Err("an entry has no place in the order of eviction");
         }
         if clears.windows(2).any(|pair| pair[0].revision >= pair[1].revision) {
@@ -107,9 +108,8 @@ impl Store {
         // The entries that can be read, then those of each clear.
         let mut parts: Vec<Vec<u32>> = vec![Vec::new(); 1 + clears.len()];
         for (slot, entry) in slab.iter() {
-            let key = entry.record.key_bytes();
-            let clear = clears.iter().position(|clear| clear.covers(key, entry.created_revision.get()));
-            parts[clear.map_or(0, |at| 1 + at)].push(slot);
+            let covers = |clear: &Clear| clear.covers(entry.record.key_bytes(), entry.created_revision.get());
+            parts[clears.iter().position(covers).map_or(0, |at| 1 + at)].push(slot);
         }
         let mut indexes = Vec::with_capacity(parts.len());
         for slots in parts {

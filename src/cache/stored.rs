@@ -3,7 +3,7 @@
 use super::entry::Entry;
 use super::snapshot::{RestoreError, some_entries};
 use super::{Cache, Record};
-use std::io::Read;
+use std::io::BufRead;
 
 /// An entry.
 #[derive(Debug, Clone)]
@@ -42,7 +42,10 @@ impl Stored {
     ///
     /// # Errors
     /// [`RestoreError`].
-    pub fn in_snapshot(bytes: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<Self>, RestoreError> {
+    pub fn in_snapshot(
+        bytes: impl BufRead,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Self>, RestoreError> {
         Ok(some_entries(bytes, wanted)?.iter().map(Self::of).collect())
     }
 }

@@ -10,7 +10,7 @@
 //! allocates is bounded by constants here.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -120,7 +120,9 @@ pub struct SnapshotBody {
     file: FileAt,
     /// Read together with the first block.
     header: Option<Header>,
-    block: Bytes,
+    /// What was read last, and how much of it was handed out.
+    block: Vec<u8>,
+    used: usize,
     blocks: u64,
     body_bytes: u64,
     body_hash: Box<Hasher>,
@@ -141,7 +143,8 @@ impl SnapshotBody {
         SnapshotBody {
             file: FileAt { file, at: 0 },
             header: None,
-            block: Bytes::new(),
+            block: Vec::new(),
+            used: 0,
             blocks: 0,
             body_bytes: 0,
             body_hash: Box::new(Hasher(Xxh3::new())),
@@ -193,14 +196,17 @@ impl SnapshotBody {
             return Err(damaged(format!("block {number} has an impossible length")));
         }
         let crc = u32::from_le_bytes(self.file.array(|| format!("it ends inside block {number}"))?);
-        let bytes = self.file.exactly(len, || format!("it ends inside block {number}"))?;
-        if block_crc(number, &bytes) != crc {
+        // What is not checked is not handed out, also after an error.
+        self.used = len;
+        self.block.resize(len, 0);
+        self.file.fill(&mut self.block, || format!("it ends inside block {number}"))?;
+        if block_crc(number, &self.block) != crc {
             return Err(damaged(format!("block {number} does not match its checksum")));
         }
         self.blocks += 1;
         self.body_bytes += len as u64;
-        self.body_hash.0.update(&bytes);
-        self.block = bytes.into();
+        self.body_hash.0.update(&self.block);
+        self.used = 0;
         Ok(())
     }
 
@@ -226,12 +232,24 @@ impl SnapshotBody {
 
 impl Read for SnapshotBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.block.is_empty() && !self.done && !into.is_empty() {
+        let len = self.fill_buf()?.read(into)?;
+        self.consume(len);
+        Ok(len)
+    }
+}
+
+impl BufRead for SnapshotBody {
+    #[inline]
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.used >= self.block.len() && !self.done {
             self.next_block()?;
         }
-        let len = into.len().min(self.block.len());
-        into[..len].copy_from_slice(&self.block.split_to(len));
-        Ok(len)
+        Ok(&self.block[self.used..])
+    }
+
+    #[inline]
+    fn consume(&mut self, amount: usize) {
+        self.used += amount;
     }
 }
 

@@ -156,16 +156,17 @@ impl PolicySet {
         Ok(())
     }
 
-    /// Inserts the entries of a snapshot; false when one cannot be where it says.
-    pub fn restore_entries(&mut self, slab: &Slab) -> bool {
-        // In the order of the numbers by which the policies sort them, so that each comes last.
-        let sorted_by = |number, recency| self.recency_in_rank(slab, number).unwrap_or(recency);
-        let mut numbers: Vec<(u64, u32)> =
-            slab.iter().map(|(number, entry)| (sorted_by(number, entry.recency.get()), number)).collect();
-        numbers.sort_unstable();
-        numbers.into_iter().all(|(_, number)| {
+    /// Inserts the entries of a snapshot; false when one cannot be where it says. `recencies` are all of each entry, its own and
+    /// that in its rank, in ascending order.
+    pub fn restore_entries(&mut self, slab: &Slab, recencies: &[(u64, u32)]) -> bool {
+        recencies.iter().all(|&(recency, number)| {
             let found = policy_of(slab, number).zip(slab.usage(number));
-            found.is_some_and(|(policy, usage)| self.order_mut(policy).restore_entry(number, &usage))
+            found.is_some_and(|(policy, usage)| {
+                let order = self.order_mut(policy);
+                // In the order of the recencies by which the policies sort them, so that each comes last.
+                let sorted_by = order.recency_in_rank(&usage).unwrap_or(usage.recency);
+                sorted_by != recency || order.restore_entry(number, &usage)
+            })
         })
     }
 

@@ -31,10 +31,8 @@ use crate::cache::{
     JoinToken, Key, Quota, Role, SecretHash, Stats, Token, TokenLimits, Tokens,
 };
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufRead;
 use std::num::NonZeroU64;
-
-const BUFFER_BYTES: usize = 256 * 1024;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -43,8 +41,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`RestoreError`] says why the bytes are refused.
-    pub fn restore(bytes: impl Read) -> std::result::Result<Self, RestoreError> {
-        let source = &mut Decoder(BufReader::with_capacity(BUFFER_BYTES, bytes));
+    pub fn restore(bytes: impl BufRead) -> std::result::Result<Self, RestoreError> {
+        let source = &mut Decoder(bytes);
         let Head { written, index, now_ms, config, stats, feature_level, recency_clock } = head(source)?;
         let slab = slab(source)?;
         let clears = clears(source, slab.len())?;
@@ -100,10 +98,10 @@ impl Cache {
 /// # Errors
 /// [`RestoreError`].
 pub(in crate::cache) fn entries(
-    bytes: impl Read,
+    bytes: impl BufRead,
     wanted: impl Fn(&str) -> bool,
 ) -> std::result::Result<Vec<Entry>, RestoreError> {
-    let source = &mut Decoder(BufReader::with_capacity(BUFFER_BYTES, bytes));
+    let source = &mut Decoder(bytes);
     head(source)?;
     let (mut found, slots) = (Vec::new(), source.u32()?);
     for _ in 0..slots {
