@@ -108,6 +108,8 @@ pub(super) struct Progress {
 pub(super) enum AdminFailure {
     /// Nothing was done; another node leads, or soon will.
     NotLeader,
+    /// Another node than the one that was named has taken leadership, and is asked next.
+    OtherLeader,
     Unauthorized(String),
     Forbidden(String),
     Conflict(String),
@@ -151,6 +153,8 @@ impl Inner {
         self.refuse_when_superseded(Consistency::Linearizable)?;
         let deadline = Instant::now() + ADMIN_TIMEOUT;
         let message = (principal.clone(), request);
+        // Whether a leader has begun with it, so that a later one cannot say that nothing was done.
+        let mut has_begun = false;
         loop {
             let leader = self.wait_for_leader(deadline).await?;
             let result = if leader == self.identity.node_id {
@@ -160,11 +164,20 @@ impl Inner {
             };
             match result {
                 Ok(done) => return Ok(done),
-                Err(AdminFailure::NotLeader) if Instant::now() + RETRY_PAUSE < deadline => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                Err(failure @ (AdminFailure::NotLeader | AdminFailure::OtherLeader)) => {
+                    has_begun |= failure == AdminFailure::OtherLeader;
+                    if Instant::now() + RETRY_PAUSE < deadline {
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                        continue;
+                    }
+                    let reason = "the cluster has no leader that answers".to_owned();
+                    return Err(match has_begun {
+                        true => NodeError::OutcomeUnknown(reason),
+                        false => NodeError::Unavailable(reason),
+                    });
                 }
-                Err(AdminFailure::NotLeader) => {
-                    return Err(NodeError::Unavailable("the cluster has no leader that answers".into()));
+                Err(AdminFailure::Conflict(reason)) if has_begun => {
+                    return Err(NodeError::OutcomeUnknown(reason));
                 }
                 Err(AdminFailure::Unauthorized(reason)) => return Err(NodeError::Unauthorized(reason)),
                 Err(AdminFailure::Forbidden(reason)) => return Err(NodeError::Forbidden(reason)),

@@ -34,7 +34,8 @@ impl Inner {
             }
             match self.successor(&self.consensus.status(), to, true) {
                 Ok(next) => successor = next.clone(),
-                Err(_) => break,
+                Err(_) if was_asked => break,
+                Err(failure) => return Err(failure),
             }
         }
         let name = &successor.member.name;
@@ -61,7 +62,7 @@ impl Inner {
         }
         match named {
             // The one that was elected instead is asked next.
-            Some(named) if self.consensus.leader() != Some(named) => Err(AdminFailure::NotLeader),
+            Some(named) if self.consensus.leader() != Some(named) => Err(AdminFailure::OtherLeader),
             _ => Ok(()),
         }
     }

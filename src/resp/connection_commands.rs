@@ -107,7 +107,7 @@ pub(super) async fn reply(kind: Connection, client: &mut Client, words: &[Bytes]
             }
             _ => unknown_subcommand("ACL", &first(arguments)),
         },
-        Connection::Script => scripts::script(client, arguments),
+        Connection::Script => scripts::script(client, arguments).await,
         Connection::Function => match words_of(arguments).first().map(String::as_str) {
             Some("FLUSH") => Reply::OK,
             Some("LIST") => Reply::Array(Vec::new()),

@@ -1,13 +1,13 @@
 //! Scripts in Lua 5.1, as Redis has them: how they are carried out, and how they fail.
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Refused, look};
 use super::arguments::Arguments;
 use super::channels::Channels;
 use super::commands::{Alone, Connection, Kind, find};
 use super::glob::Pattern;
 use super::key::DATABASES;
 use super::lua_budget::Budget;
-use super::lua_sandbox::sandbox;
+use super::lua_sandbox::{check_length, sandbox};
 use super::lua_values::{from_lua, number, sequence, to_lua};
 use super::number::parse_i64;
 use super::reply::Reply;
@@ -23,8 +23,9 @@ use std::time::Duration;
 
 /// How long a script can compute, or all of a transaction.
 pub(super) const TIME_MAX: Duration = Duration::from_millis(500);
-/// How often it is looked whether it computes for too long.
-const LOOK_INSTRUCTIONS: u32 = 10_000;
+/// How often it is looked whether it computes for too long. One instruction can join texts of many megabytes, or call what does: so many of them
+/// take a second or two.
+const LOOK_INSTRUCTIONS: u32 = 100;
 /// How deep in the stack the line of a script is looked for.
 const LEVELS_MAX: usize = 32;
 /// Bytes of one command of a script, and of what is beside them in memory: what a client can send at once.
@@ -129,6 +130,7 @@ struct Calls<'a> {
 }
 
 fn compile(lua: &Lua, text: &[u8]) -> mlua::Result<Function> {
+    check_length(text)?;
     lua.load(text).set_name(format!("={SOURCE}")).set_mode(ChunkMode::Text).into_function()
 }
 
@@ -138,32 +140,36 @@ fn evaluate(
     calls: &RefCell<Calls>,
     allowance: Allowance,
 ) -> mlua::Result<Result<Reply, Failure>> {
-    if allowance.is_used_up() {
-        return Err(too_long());
-    }
+    allowance.check()?;
     let lua = sandbox()?;
+    lua.set_app_data(allowance);
     let strings =
         |words: &[Bytes]| sequence(&lua, words.iter().map(|word| lua.create_string(word).map(Value::String)));
     lua.globals().set("KEYS", strings(&script.keys)?)?;
     lua.globals().set("ARGV", strings(&script.arguments)?)?;
     let attempt: Function = lua.globals().get("xpcall")?;
     lua.set_hook(HookTriggers::new().every_nth_instruction(LOOK_INSTRUCTIONS), move |lua, _| {
-        if !allowance.is_used_up() {
-            return Ok(VmState::Continue);
-        }
+        let Err(ended) = allowance.check() else { return Ok(VmState::Continue) };
         // Whoever catches this is stopped at the next instruction.
         let at_once = HookTriggers::new().every_nth_instruction(1);
-        lua.set_hook(at_once, |_, _| Err(too_long()))?;
-        Err(too_long())
+        let again = ended.clone();
+        lua.set_hook(at_once, move |_, _| Err(again.clone()))?;
+        Err(ended)
     })?;
     lua.scope(|scope| {
         let redis: Table = lua.globals().get("redis")?;
-        let call = |lua: &Lua, words: MultiValue| match calls.borrow_mut().ask(&words)? {
-            Reply::Error(error) => Err(Error::external(Refused(error))),
-            reply => to_lua(lua, &reply),
+        let call = |lua: &Lua, words: MultiValue| {
+            look(lua)?;
+            match calls.borrow_mut().ask(&words)? {
+                Reply::Error(error) => Err(Error::external(Refused(error))),
+                reply => to_lua(lua, &reply),
+            }
         };
         redis.set("call", scope.create_function(call)?)?;
-        let pcall = |lua: &Lua, words: MultiValue| to_lua(lua, &calls.borrow_mut().ask(&words)?);
+        let pcall = |lua: &Lua, words: MultiValue| {
+            look(lua)?;
+            to_lua(lua, &calls.borrow_mut().ask(&words)?)
+        };
         redis.set("pcall", scope.create_function(pcall)?)?;
         let plain = lua.create_function(plain)?;
         lua.load(include_str!("prelude.lua")).set_name("=prelude").call::<()>(plain)?;
@@ -181,15 +187,6 @@ fn evaluate(
         }
     })
 }
-
-fn too_long() -> Error {
-    Error::runtime("the script computes for too long")
-}
-
-/// An error of a command.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refused(String);
 
 /// An error as scripts know it: that of a command is a table, and others are texts.
 fn plain(lua: &Lua, error: Value) -> mlua::Result<Value> {
@@ -359,4 +356,16 @@ fn message(error: &Error) -> String {
         error => error.to_string(),
     };
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_not_read() {
+        let text = |bytes: usize| Bytes::from(" ".repeat(bytes));
+        assert_eq!(check(&text(262_144)), Ok(()));
+        assert!(check(&text(262_145)).unwrap_err().ends_with("a script has at most 256 KiB"));
+    }
 }

@@ -3,6 +3,8 @@
 
 use mlua::Error;
 
+/// Memory that a script can use, what it was given included.
+pub(super) const MEMORY_MAX: usize = 64 * 1024 * 1024;
 /// What a value takes beside its text.
 const VALUE_BYTES: usize = 64;
 

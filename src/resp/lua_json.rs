@@ -1,5 +1,6 @@
 //! JSON for scripts: `cjson.encode` and `cjson.decode`, and their settings, which hold for the script that makes them.
 
+use super::allowance::look;
 use super::lua_budget::Budget;
 use super::lua_values::sequence;
 use mlua::{Error, LightUserData, Lua, LuaString, MultiValue, Table, Value};
@@ -36,6 +37,7 @@ pub(super) fn json(lua: &Lua) -> mlua::Result<Table> {
     let settings = Rc::new(RefCell::new(settings));
     let shared = Rc::clone(&settings);
     let encode = move |lua: &Lua, value: Value| {
+        look(lua)?;
         let mut encoder = Encoder { settings: &shared.borrow(), budget: Budget::new(JSON_BYTES_MAX) };
         let text = serde_json::to_string(&encoder.value(&value, 0)?).map_err(Error::runtime)?;
         lua.create_string(text)
@@ -43,6 +45,7 @@ pub(super) fn json(lua: &Lua) -> mlua::Result<Table> {
     json.set("encode", lua.create_function(encode)?)?;
     let shared = Rc::clone(&settings);
     let decode = move |lua: &Lua, text: LuaString| {
+        look(lua)?;
         if text.as_bytes().len() > JSON_BYTES_MAX {
             return Err(Error::runtime("the JSON text is too large"));
         }

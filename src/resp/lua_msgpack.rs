@@ -1,5 +1,6 @@
 //! MessagePack for scripts, as Redis gives it to them: `cmsgpack.pack`, `unpack`, `unpack_one` and `unpack_limit`.
 
+use super::allowance::look;
 use mlua::{Error, Lua, LuaString, MultiValue, Table, Value};
 
 /// How deep tables are packed; what is deeper becomes nil. So a table can be in itself.
@@ -13,6 +14,7 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) fn msgpack(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
     let pack = |lua: &Lua, values: MultiValue| {
+        look(lua)?;
         if values.is_empty() {
             return Err(Error::runtime("MessagePack pack needs input."));
         }
@@ -166,6 +168,7 @@ fn write_table(table: &Table, depth: usize, out: &mut Vec<u8>) -> mlua::Result<(
 
 /// Up to so many values, and where what follows begins, or -1 if nothing does.
 fn read_several(lua: &Lua, text: &LuaString, limit: usize, offset: usize) -> mlua::Result<(f64, MultiValue)> {
+    look(lua)?;
     // What is returned lies on Lua's stack.
     const VALUES_MAX: usize = 4_096;
     let text = text.as_bytes();

@@ -1,19 +1,23 @@
 //! What scripts can use of Lua, and the libraries that Redis gives them. Each script has an interpreter of its own, so none changes what
 //! the next one sees.
 
-use super::allowance::computed;
+use super::allowance::{computed, look};
 use super::info::REDIS_VERSION;
+use super::lua_budget::MEMORY_MAX;
 use super::lua_json::json;
 use super::lua_msgpack::msgpack;
+use super::lua_strings::set_searches;
 use super::script_store::sha1;
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use mlua::{Error, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
 
-/// Memory that a script can use, what it was given included.
-const MEMORY_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a script, or of what it loads. What Lua takes to read it grows with the square of the branches of an `if`, and nothing ends that.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// What of Lua reaches beyond a script, or loads what Lua does not check.
-const REMOVED: [&str; 13] = [
+const REMOVED: [&str; 14] = [
     "collectgarbage",
+    // Lua does not look in them whether the script computes for too long.
+    "coroutine",
     "debug",
     "dofile",
     "getfenv",
@@ -38,11 +42,13 @@ pub(super) fn sandbox() -> mlua::Result<Lua> {
     }
     let strings: Table = globals.get("string")?;
     strings.set("dump", Value::Nil)?;
-    bound_patterns(&lua, &strings)?;
+    set_searches(&lua, &strings)?;
     // Text only: Lua does not check what was compiled elsewhere.
     let load = |lua: &Lua, (text, name): (LuaString, Option<String>)| {
+        look(lua)?;
         let (text, name) = (text.as_bytes(), name.unwrap_or_else(|| "=(load)".into()));
-        match lua.load(&text[..]).set_mode(ChunkMode::Text).set_name(name).into_function() {
+        let read = || lua.load(&text[..]).set_mode(ChunkMode::Text).set_name(name).into_function();
+        match check_length(&text).and_then(|()| read()) {
             Ok(function) => Ok((Value::Function(function), None)),
             Err(error) => Ok((Value::Nil, Some(error.to_string()))),
         }
@@ -62,30 +68,15 @@ pub(super) fn sandbox() -> mlua::Result<Lua> {
     Ok(lua)
 }
 
-/// A match is one instruction, however long it takes. So patterns that can take very long are refused.
-fn bound_patterns(lua: &Lua, strings: &Table) -> mlua::Result<()> {
-    for name in ["find", "match", "gmatch", "gsub"] {
-        let inner: Function = strings.get(name)?;
-        let bounded = lua.create_function(move |_, arguments: MultiValue| {
-            if let (Some(Value::String(text)), Some(Value::String(pattern))) =
-                (arguments.front(), arguments.get(1))
-                && is_too_slow(text.as_bytes().len(), &pattern.as_bytes())
-            {
-                return Err(Error::runtime("the pattern would take too long on so long a text"));
-            }
-            inner.call::<MultiValue>(arguments)
-        })?;
-        strings.set(name, bounded)?;
+/// Whether Lua may read a text.
+///
+/// # Errors
+/// It is too long.
+pub(super) fn check_length(text: &[u8]) -> mlua::Result<()> {
+    match text.len() {
+        ..=TEXT_BYTES_MAX => Ok(()),
+        _ => Err(Error::runtime("a script has at most 256 KiB")),
     }
-    Ok(())
-}
-
-/// Each repetition can be tried for each length of what it matches.
-fn is_too_slow(text: usize, pattern: &[u8]) -> bool {
-    const STEPS_MAX: f64 = 1e9;
-    let repeats = pattern.iter().filter(|byte| matches!(byte, b'*' | b'+' | b'-' | b'?')).count();
-    let repeats = i32::try_from(repeats).unwrap_or(i32::MAX);
-    (text as f64 + 1.0).powi(repeats.saturating_add(1)) > STEPS_MAX && repeats > 1
 }
 
 /// What a reply is that a script has given no text.
@@ -113,10 +104,13 @@ fn redis(lua: &Lua) -> mlua::Result<Table> {
         one(lua, "err", lua.create_string(text)?)
     };
     redis.set("error_reply", lua.create_function(error)?)?;
-    let hash = |_: &Lua, words: MultiValue| match words.front() {
-        Some(Value::String(text)) if words.len() == 1 => Ok(sha1(&text.as_bytes())),
-        Some(Value::Integer(number)) if words.len() == 1 => Ok(sha1(number.to_string().as_bytes())),
-        _ => Err(Error::runtime("wrong number of arguments")),
+    let hash = |lua: &Lua, words: MultiValue| {
+        look(lua)?;
+        match words.front() {
+            Some(Value::String(text)) if words.len() == 1 => Ok(sha1(&text.as_bytes())),
+            Some(Value::Integer(number)) if words.len() == 1 => Ok(sha1(number.to_string().as_bytes())),
+            _ => Err(Error::runtime("wrong number of arguments")),
+        }
     };
     redis.set("sha1hex", lua.create_function(hash)?)?;
     redis.set("log", lua.create_function(|_, _: MultiValue| Ok(()))?)?;

@@ -56,9 +56,16 @@ impl Work<'_> {
         !matches!(self, Self::Composite(_))
     }
 
-    /// `loads`: whether what is missing can be had. It may compute for so long; scripts of several clients for as long as each may. Says
-    /// how long it has.
-    async fn carry_out(&self, mut scratch: Scratch, loads: bool, time: Duration) -> (Tried, Duration) {
+    /// `loads`: whether what is missing can be had. It may compute for so long; scripts of several clients for as long as each may. All end
+    /// then. Says how long it has computed.
+    async fn carry_out(
+        &self,
+        mut scratch: Scratch,
+        loads: bool,
+        time: Duration,
+        until: Instant,
+    ) -> (Tried, Duration) {
+        let until = until.into_std();
         match self {
             Self::Composite(composite) => {
                 let done = composite.carry_out(&mut scratch);
@@ -66,15 +73,15 @@ impl Work<'_> {
             }
             Self::Queue(queue) => {
                 let queue = queue.clone();
-                apart(move || queue::carry_out(&queue, scratch, Allowance::of(time))).await
+                apart(move || queue::carry_out(&queue, scratch, Allowance::of(time, until))).await
             }
             Self::Together(queue) => {
                 let queue = queue.clone();
-                apart(move || queue::carry_out_first(&queue, scratch, loads)).await
+                apart(move || queue::carry_out_first(&queue, scratch, loads, until)).await
             }
             Self::Script(script) => {
                 let script = script.clone();
-                apart(move || match lua::run(&script, scratch, Allowance::of(time)) {
+                apart(move || match lua::run(&script, scratch, Allowance::of(time, until)) {
                     (scratch, Ran::Done(reply)) => (scratch, Ok(reply)),
                     // What it wrote before it failed is not carried out.
                     (scratch, Ran::Failed(reply)) => (scratch.forget_writes(), Ok(reply)),
@@ -162,7 +169,7 @@ pub(super) async fn carry_out_in_turn(
             let Some(loaded) = needed.load(session, newest, default_ttl_ms, touches).await? else {
                 continue 'tries;
             };
-            let ((scratch, done), took) = work.carry_out(loaded, loads < loads_max, time).await;
+            let ((scratch, done), took) = work.carry_out(loaded, loads < loads_max, time, until).await;
             // It begins anew with what it has turned out to need, and all that is one computation.
             time = time.saturating_sub(took);
             match done {
@@ -265,7 +272,7 @@ fn with_refusals(reply: Reply, ends: &[usize], refused: impl Iterator<Item = (us
     reply
 }
 
-fn too_many_scripts() -> Reply {
+pub(super) fn too_many_scripts() -> Reply {
     Reply::error("UNAVAILABLE nothing was done: too many scripts at a time")
 }
 

@@ -176,14 +176,14 @@ pub(super) fn carry_out(queue: &[Queued], mut scratch: Scratch, allowance: Allow
 
 /// Carries out scripts of several clients, at least one. The replies are those of the first ones, for which there was time; `left` of the
 /// copies says which of them were not carried out, because they need more. With `loads`, what is missing is told instead.
-pub(super) fn carry_out_first(queue: &[Queued], mut scratch: Scratch, loads: bool) -> Tried {
+pub(super) fn carry_out_first(queue: &[Queued], mut scratch: Scratch, loads: bool, until: Instant) -> Tried {
     let enough = Instant::now() + TOGETHER_TIME;
     let (mut replies, mut missing) = (Vec::with_capacity(queue.len()), Vec::new());
     for (at, queued) in queue.iter().enumerate() {
         if at > 0 && Instant::now() > enough {
             break;
         }
-        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, Allowance::of(TIME_MAX)));
+        let (before, ran) = (scratch.writes(), queued.carry_out(scratch, Allowance::of(TIME_MAX, until)));
         scratch = ran.0;
         let reply = match ran.1 {
             Ran::Done(reply) => reply,

@@ -4,14 +4,18 @@
 use super::arguments::Arguments;
 use super::client::Client;
 use super::errors::{Replied, syntax, unknown_subcommand, wrong_arity};
-use super::lua::Script;
+use super::lua::{self, Script};
 use super::number::parse_i64;
+use super::optimistic::too_many_scripts;
 use super::reply::Reply;
 use super::script_store::sha1;
 use super::together;
+use super::turns::deadline;
 use crate::node::Session;
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout_at;
 
 /// `EVAL script count [key ...] [argument ...]`, and `EVALSHA`, which names the script.
 pub(super) async fn eval(client: &mut Client, session: &Session, words: &[Bytes]) -> Replied {
@@ -55,13 +59,13 @@ pub(super) fn script_of(client: &Client, words: &[Bytes]) -> Result<Script, Repl
 }
 
 /// `SCRIPT LOAD script`, `SCRIPT EXISTS name ...`, `SCRIPT FLUSH [ASYNC | SYNC]`
-pub(super) fn script(client: &Client, arguments: &[Bytes]) -> Reply {
+pub(super) async fn script(client: &Client, arguments: &[Bytes]) -> Reply {
     let scripts = &client.shared.scripts;
     let subcommand = String::from_utf8_lossy(&arguments[0]).to_ascii_uppercase();
     match (subcommand.as_str(), &arguments[1..]) {
-        ("LOAD", [text]) => match super::lua::check(text) {
+        ("LOAD", [text]) => match check(client, text.clone()).await {
             Ok(()) => Reply::bulk(scripts.add(text)),
-            Err(error) => Reply::error(format!("ERR {error}")),
+            Err(refused) => refused,
         },
         ("EXISTS", names) if !names.is_empty() => {
             Reply::Array(names.iter().map(|name| Reply::from(scripts.get(name).is_some())).collect())
@@ -82,4 +86,17 @@ pub(super) fn script(client: &Client, arguments: &[Bytes]) -> Reply {
         ("FLUSH", _) => syntax(),
         _ => unknown_subcommand("SCRIPT", &String::from_utf8_lossy(&arguments[0])),
     }
+}
+
+/// Whether a text is a script. To read a long one takes a while, which no other task should wait for.
+///
+/// # Errors
+/// It is none, or too many scripts are carried out.
+async fn check(client: &Client, text: Bytes) -> Result<(), Reply> {
+    let permit = timeout_at(deadline(), client.shared.script_permits.acquire()).await;
+    let _permit = permit.map_err(|_| too_many_scripts())?;
+    let checked = spawn_blocking(move || lua::check(&text)).await;
+    checked
+        .unwrap_or_else(|error| Err(error.to_string()))
+        .map_err(|error| Reply::error(format!("ERR {error}")))
 }

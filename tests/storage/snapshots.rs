@@ -122,7 +122,11 @@ fn assert_refused(dir: &Path, bytes: &[u8], what: &str) {
     // Who opens it unread learns of it at the latest when the body has been read.
     let unread = Snapshots::open_unread(dir).map(|snapshots| snapshots.current().expect("it is there"));
     let read = unread.map_err(|error| error.to_string()).and_then(|file| {
-        let read = std::io::copy(&mut file.body(), &mut std::io::sink());
+        let (mut body, mut rest) = (file.body(), Vec::new());
+        let read = std::io::copy(&mut body, &mut std::io::sink());
+        // Whoever reads on gets nothing of what was refused.
+        let _ = body.read_to_end(&mut rest);
+        assert!(rest.is_empty(), "{what}: {rest:?}");
         read.map_err(|error| file.refused(&error).to_string())
     });
     let error = read.err().unwrap_or_else(|| panic!("{what} was read to its end"));
