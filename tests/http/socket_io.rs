@@ -185,8 +185,17 @@ async fn the_last_request_of_a_page_is_answered() {
         let put = server.send(Method::PUT, &format!("/v1/kv/k{number}"), &[], "v").await;
         assert!(put.status().is_success());
     }
+    let asked = (0..16).map(|_| tokio::spawn(ask_in_a_hurry(server.address.clone())));
+    for asked in asked.collect::<Vec<_>>() {
+        asked.await.unwrap();
+    }
+    server.stop().await;
+}
+
+/// Asks as soon as it is told that it is connected.
+async fn ask_in_a_hurry(address: String) {
     let (mut page, _) =
-        connect_async(format!("ws://{}/socket.io/?EIO=4&transport=websocket", server.address)).await.unwrap();
+        connect_async(format!("ws://{}/socket.io/?EIO=4&transport=websocket", address)).await.unwrap();
     page.send(Message::text("40")).await.unwrap();
     while !page.next().await.unwrap().unwrap().into_text().unwrap().starts_with("40{") {}
     for limit in 1..=20 {
@@ -203,5 +212,4 @@ async fn the_last_request_of_a_page_is_answered() {
         }
     };
     timeout(Duration::from_secs(10), answered).await.expect("the last request is answered");
-    server.stop().await;
 }

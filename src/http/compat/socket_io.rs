@@ -146,32 +146,46 @@ pub(in crate::http) fn socket_io(state: &AppState) -> (Router<AppState>, Pages) 
         .max_buffer_size(FRAMES_MAX)
         .build_svc();
     let pages = Pages { io, count: watch::Sender::default() };
+    let greeted_by = state.clone();
+    let meet = move |page: SocketRef| greet(page, greeted_by.clone());
     let (met_by, count) = (state.clone(), pages.count.clone());
-    let meet = move |page: SocketRef| greet(page, met_by.clone(), count.clone());
-    let admitted_by = state.clone();
-    let admit = move |page: SocketRef, auth| admit_page(page, auth_in(auth), admitted_by.clone());
+    let admit = move |page: SocketRef, auth| {
+        let (state, count) = (met_by.clone(), count.clone());
+        async move {
+            admit_page(page.clone(), auth_in(auth), state.clone()).await?;
+            listen(page, state, count).await;
+            Ok::<(), String>(())
+        }
+    };
     pages.io.ns("/", meet.with(admit));
     let routes =
         Router::new().route_service("/socket.io/", service.clone()).route_service("/socket.io", service);
     (layers::around_sockets(routes, state), pages)
 }
 
-/// Sends a new page the state, and again whenever it asks.
-async fn greet(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
+/// Listens on a page, before it is told that it is connected: what it sends then must find who listens. Without room for another page nobody
+/// does.
+async fn listen(page: SocketRef, state: AppState, count: watch::Sender<usize>) {
     let client = client_of(page.req_parts());
-    let Ok(permit) = state.front.watchers.admit(client, Priority::Normal).await else {
-        let _ = page.disconnect();
-        return;
-    };
-    // It gets broadcasts from now on, so that it misses nothing after its first state.
+    let Ok(permit) = state.front.watchers.admit(client, Priority::Normal).await else { return };
     page.extensions.insert(ConnectedPage::new(permit, count));
     Link::listen(&page, &state);
-    let (asked_of, requests) = (state.clone(), Arc::new(StateRequests::default()));
+    let requests = Arc::new(StateRequests::default());
     page.on("get-cache-state", move |page: SocketRef, TryData(wanted): TryData<Wanted>| {
         // Here they are in the order in which they came. What follows is a task for each, and these have no order.
         requests.note(wanted.unwrap_or_default());
-        async move { requests.answer(&page, &asked_of).await }
+        let (requests, state) = (requests.clone(), state.clone());
+        async move { requests.answer(&page, &state).await }
     });
+}
+
+/// Sends a new page the state, or ends its connection if there was no room for it. It gets broadcasts already, so that it misses nothing after its
+/// first state.
+async fn greet(page: SocketRef, state: AppState) {
+    if page.extensions.get::<Arc<ConnectedPage>>().is_none() {
+        let _ = page.disconnect();
+        return;
+    }
     // No frame waits for it yet.
     let _ = send_state(&page, &state, Wanted::default()).await;
     if let Some(session) = state.session(principal_of(&page)) {
