@@ -36,11 +36,10 @@ impl Allowance {
     /// # Errors
     /// It has computed for too long, or the machine was too busy for it.
     pub fn check(self) -> mlua::Result<()> {
-        let now = Instant::now();
-        if now >= self.end_at_soonest && computed() >= self.end {
+        if self.is_used_up() {
             return Err(Error::runtime("the script computes for too long"));
         }
-        if now >= self.until {
+        if Instant::now() >= self.until {
             return Err(Error::external(Refused(LATE.into())));
         }
         Ok(())
