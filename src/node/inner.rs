@@ -65,7 +65,7 @@ pub(super) struct Inner {
 
 /// The server and the tasks that end with the node.
 pub(super) struct Running {
-    pub _peer_server: PeerServer,
+    pub peer_server: PeerServer,
     pub _tasks: JoinSet<()>,
 }
 

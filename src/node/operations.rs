@@ -214,6 +214,11 @@ impl Node {
         self.drain().await;
         self.inner.departure.interrupt();
         let running = self.inner.running.lock().expect("no panic while held").take();
+        if let Some(running) = &running
+            && !self.inner.links.is_cut()
+        {
+            running.peer_server.end_forwarding().await;
+        }
         drop(running);
         self.inner.consensus.shutdown().await;
         let store = self.inner.store.clone();

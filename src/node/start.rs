@@ -208,7 +208,7 @@ impl Opened {
         };
         // Before the snapshot is restored, which takes seconds: nodes of an earlier history must be told at once.
         let handler = Arc::new(PeerHandler::new());
-        let _peer_server = PeerServer::start(listener, me.clone(), links.clone(), handler.clone());
+        let peer_server = PeerServer::start(listener, me.clone(), links.clone(), handler.clone());
         let consensus = Consensus::start(me, &raft_options, resources).await;
         let consensus = consensus.map_err(StartError::Raft)?;
         if let Some(founding) = &identity.founding {
@@ -274,7 +274,7 @@ impl Opened {
         tasks.spawn(touches::flush_loop(Arc::downgrade(&inner)));
         tasks.spawn(read_samples::estimate_loop(Arc::downgrade(&inner)));
         handler.open(Arc::downgrade(&inner));
-        *inner.running.lock().expect("no panic while held") = Some(Running { _peer_server, _tasks: tasks });
+        *inner.running.lock().expect("no panic while held") = Some(Running { peer_server, _tasks: tasks });
         Ok(Node { inner })
     }
 }

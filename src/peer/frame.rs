@@ -76,6 +76,10 @@ impl Method {
     }
 }
 
+/// The id of no request. A refusal with this id is the last frame of a connection: it refuses every request that has not been
+/// answered, and all that may follow.
+pub(super) const ALL_OTHERS: u64 = 0;
+
 /// A request. The reply has the same `id`; replies come in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {

@@ -5,6 +5,8 @@
 //! heartbeats and read-index requests have a lane of their own, and so have log entries and snapshots.
 
 mod client;
+mod connection;
+mod error;
 mod frame;
 mod handshake;
 mod links;
@@ -14,7 +16,9 @@ mod server;
 mod slots;
 mod socket;
 
-pub use client::{PeerClient, PeerError, Pending, Remote};
+pub use client::{PeerClient, Remote};
+pub use connection::Pending;
+pub use error::PeerError;
 pub use frame::{
     FRAME_BYTES_MAX, FrameError, Method, NoAnswer, Outgoing, Reply, Request, decode_reply, decode_request,
 };

@@ -1,11 +1,12 @@
 //! The serving side: accepts peers, checks their handshake, and passes their requests to a [`Handler`].
 
-use super::client::write_frames;
+use super::connection::write_frames;
 use super::frame::{
-    NoAnswer, Outgoing, Reply, Request, decode_request, frame, read_content, read_handshake, read_length,
+    ALL_OTHERS, NoAnswer, Outgoing, Reply, Request, decode_request, frame, read_content, read_handshake,
+    read_length,
 };
 use super::handshake::{Hello, Lane, PeerIdentity, Welcome};
-use super::net::{Incoming, ReadHalf, Stream};
+use super::net::{Incoming, ReadHalf, Stream, WriteHalf};
 use super::slots::Slots;
 use super::{FrameError, Links, Listener, Method, NodeId};
 use crate::log_limit::LogLimit;
@@ -15,12 +16,14 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 /// Timeout of a caller's handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -33,6 +36,11 @@ const APPENDS_IN_FLIGHT_MAX: usize = 64;
 
 /// Frames longer than this many bytes are limited in number. Heartbeats and votes are never that long.
 const LONG_FRAME_BYTES: usize = 1024 * 1024;
+
+/// How long a server that stops waits until requests are answered, and until their callers have read that.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Why it carries out no others.
+const STOPS: &str = "the node is about to stop";
 
 /// The answer to appends that follow one that was refused.
 const AFTER_REFUSAL: &str = "an append before this one was refused";
@@ -66,7 +74,20 @@ pub trait Handler: Send + Sync + 'static {
 
 /// A running listener; dropping it closes the listener and every connection.
 pub struct PeerServer {
+    shared: Arc<Shared>,
     _tasks: JoinSet<()>,
+}
+
+/// What the connections of a server share.
+struct Shared {
+    me: PeerIdentity,
+    links: Links,
+    handler: Arc<dyn Handler>,
+    connections: Slots,
+    long_frames: Slots,
+    refusals: LogLimit,
+    /// Whether forwarded requests are taken. Whoever may take one holds a receiver.
+    takes_forwarded: watch::Sender<bool>,
 }
 
 impl PeerServer {
@@ -77,15 +98,33 @@ impl PeerServer {
         links: Links,
         handler: Arc<dyn Handler>,
     ) -> Self {
+        let shared = Arc::new(Shared {
+            me,
+            links,
+            handler,
+            connections: Slots::of_connections(),
+            long_frames: Slots::of_long_frames(),
+            refusals: LogLimit::default(),
+            takes_forwarded: watch::Sender::new(true),
+        });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener.into(), me, links, handler));
-        Self { _tasks: tasks }
+        tasks.spawn(accept(listener.into(), shared.clone()));
+        Self { shared, _tasks: tasks }
+    }
+
+    /// Ends the connections on which peers forward the requests of their clients. Those under way are answered, if that takes no
+    /// longer than two seconds; of all others the peers learn that nothing was done. What Raft needs to decide those under way goes
+    /// on until the server is dropped.
+    pub async fn end_forwarding(&self) {
+        let taking = &self.shared.takes_forwarded;
+        taking.send_replace(false);
+        if timeout(STOP_TIMEOUT, taking.closed()).await.is_err() {
+            tracing::info!("some requests of peers were not answered before the node stopped");
+        }
     }
 }
 
-async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler: Arc<dyn Handler>) {
-    let slots = Arc::new((Slots::of_connections(), Slots::of_long_frames()));
-    let refusals = Arc::new(LogLimit::default());
+async fn accept(mut listener: Listener, shared: Arc<Shared>) {
     // The connections end with this task, and so with the server.
     let mut connections = JoinSet::new();
     // Connections without a completed handshake, oldest first. If there are too many, the oldest is closed: callers
@@ -102,19 +141,18 @@ async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler:
         let incoming = match listener.accept().await {
             Ok(incoming) => incoming,
             Err(error) => {
-                if let Some(omitted) = refusals.pass("accept") {
+                if let Some(omitted) = shared.refusals.pass("accept") {
                     tracing::warn!(%error, omitted, "cannot accept a peer");
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let (me, links, handler) = (me.clone(), links.clone(), handler.clone());
-        let (slots, refusals) = (slots.clone(), refusals.clone());
+        let shared = shared.clone();
         let identified = Arc::new(AtomicBool::new(false));
         let is_identified = identified.clone();
         let task = connections.spawn(async move {
-            if let Err(error) = serve(incoming, me, links, handler, &slots, &refusals, &is_identified).await {
+            if let Err(error) = serve(incoming, &shared, &is_identified).await {
                 tracing::debug!(%error, "peer connection ended");
             }
         });
@@ -122,20 +160,13 @@ async fn accept(mut listener: Listener, me: PeerIdentity, links: Links, handler:
     }
 }
 
-async fn serve(
-    incoming: Incoming,
-    me: PeerIdentity,
-    links: Links,
-    handler: Arc<dyn Handler>,
-    (slots, long_frames): &(Slots, Slots),
-    refusals: &LogLimit,
-    identified: &AtomicBool,
-) -> Result<(), FrameError> {
+async fn serve(incoming: Incoming, shared: &Shared, identified: &AtomicBool) -> Result<(), FrameError> {
+    let Shared { me, links, handler, refusals, .. } = shared;
     links.connected().await;
     let epoch = links.epoch();
     let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
 
-    let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, incoming.stream()).await.map_err(late)?;
+    let connecting = timeout(HANDSHAKE_TIMEOUT, incoming.stream()).await.map_err(late)?;
     let (Stream { read, mut write }, certificate) = match connecting {
         Ok(connected) => connected,
         Err(error) => {
@@ -146,12 +177,11 @@ async fn serve(
         }
     };
     let mut read = BufReader::with_capacity(64 * 1024, read);
-    let content =
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, read_handshake(&mut read)).await.map_err(late)??;
+    let content = timeout(HANDSHAKE_TIMEOUT, read_handshake(&mut read)).await.map_err(late)??;
     let Some(content) = content else { return Ok(()) };
     let hello = Hello::decode(&content);
     let mut welcome = match &hello {
-        Ok(hello) => hello.check(&me),
+        Ok(hello) => hello.check(me),
         Err(sentence) => Welcome::Refused(sentence.clone()),
     };
     match (&hello, &welcome) {
@@ -164,14 +194,19 @@ async fn serve(
     if let (Ok(hello), Welcome::Accepted { .. }) = (&hello, &welcome) {
         handler.ready().await;
         // Now the handler knows the members.
-        if let Some(sentence) = unproven(hello, certificate.as_ref(), &*handler) {
+        if let Some(sentence) = unproven(hello, certificate.as_ref(), &**handler) {
             welcome = Welcome::Refused(sentence);
         }
+    }
+    let forwarding = Forwarding::on(hello.as_ref().map_or(Lane::Control, Hello::lane), shared);
+    if forwarding.has_ended() {
+        welcome = Welcome::Refused(STOPS.into());
     }
     write.write_all(&frame(&welcome.encode())).await?;
     write.flush().await?;
     let (hello, protocol) = match (hello, welcome) {
         (Ok(hello), Welcome::Accepted { protocol }) => (hello, protocol),
+        _ if forwarding.has_ended() => return Ok(()),
         (_, refusal) => {
             let sentence = refusal.to_string();
             if let Some(omitted) = refusals.pass(&sentence) {
@@ -181,16 +216,10 @@ async fn serve(
         }
     };
     let caller = Caller { from: hello.from(), lane: hello.lane(), protocol };
-    let displaced = slots.acquire(caller.member(&*handler));
+    let displaced = shared.connections.acquire(caller.member(&**handler));
 
     identified.store(true, Ordering::Release);
-    let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
-    let frames = async {
-        tokio::select! {
-            result = read_requests(read, caller, &links, handler, long_frames, replies) => result,
-            _ = write_frames(write, queued, &links) => Ok(()),
-        }
-    };
+    let frames = serve_frames(read, write, caller, forwarding, shared);
     tokio::select! {
         biased;
         () = links.was_cut(epoch) => Ok(()),
@@ -224,31 +253,83 @@ impl Caller {
     }
 }
 
+/// Whether a connection may take forwarded requests, and still does. The server waits for its end.
+struct Forwarding(Option<watch::Receiver<bool>>);
+
+impl Forwarding {
+    fn on(lane: Lane, shared: &Shared) -> Self {
+        Self((lane == Lane::Forward).then(|| shared.takes_forwarded.subscribe()))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.as_ref().is_some_and(|takes| !*takes.borrow())
+    }
+
+    /// Returns once none are taken any more; never on another lane.
+    async fn ends(&mut self) {
+        match &mut self.0 {
+            // The sender lives as long as the connection.
+            Some(takes) => drop(takes.wait_for(|takes| !takes).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Answers requests until the peer closes the connection, or the server takes no more.
+async fn serve_frames(
+    mut read: BufReader<ReadHalf>,
+    write: WriteHalf,
+    caller: Caller,
+    mut forwarding: Forwarding,
+    shared: &Shared,
+) -> Result<(), FrameError> {
+    let (replies, queued) = mpsc::channel(REQUESTS_IN_FLIGHT_MAX);
+    let mut writing = pin!(write_frames(write, queued, &shared.links));
+    let mut in_progress = JoinSet::new();
+    tokio::select! {
+        biased;
+        () = forwarding.ends() => {}
+        result = read_requests(&mut read, caller, shared, &mut in_progress, &replies) => return result,
+        _ = &mut writing => return Ok(()),
+    }
+    let answering = async {
+        while in_progress.join_next().await.is_some() {}
+        let refusal = Reply { id: ALL_OTHERS, body: Err(NoAnswer::Refused(STOPS.into())) };
+        let _ = replies.send(refusal.into_frame(caller.protocol)).await;
+        drop(replies);
+    };
+    tokio::join!(answering, writing);
+    // The peer closes the connection when it has read that. Closed here, with requests in it that nobody has read, it would lose
+    // what was written.
+    let mut unread = tokio::io::sink();
+    tokio::io::copy_buf(&mut read, &mut unread).await?;
+    Ok(())
+}
+
 /// Reads requests until the peer closes the connection. Appends are handled in order, other requests concurrently.
 async fn read_requests(
-    mut read: BufReader<ReadHalf>,
+    read: &mut BufReader<ReadHalf>,
     caller: Caller,
-    links: &Links,
-    handler: Arc<dyn Handler>,
-    long_frames: &Slots,
-    replies: mpsc::Sender<Outgoing>,
+    shared: &Shared,
+    in_progress: &mut JoinSet<()>,
+    replies: &mpsc::Sender<Outgoing>,
 ) -> Result<(), FrameError> {
+    let Shared { links, handler, long_frames, .. } = shared;
     let slots = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX));
     let Caller { from, lane, protocol } = caller;
     let bytes = Arc::new(Semaphore::new(lane.bytes_in_progress_max()));
-    let mut in_progress = JoinSet::new();
     let mut appends = Appends::default();
-    while let Some(length) = read_length(lane.frame_bytes_max(), &mut read).await? {
+    while let Some(length) = read_length(lane.frame_bytes_max(), read).await? {
         // The bytes in progress are bounded before the frame is read. Until then it waits on the caller's side.
         let weight = u32::try_from(length).unwrap_or(u32::MAX);
         let Ok(weight) = bytes.clone().acquire_many_owned(weight).await else { return Ok(()) };
         let content = if length <= LONG_FRAME_BYTES {
-            read_content(length, &mut read).await?
+            read_content(length, read).await?
         } else {
-            let displaced = long_frames.acquire(caller.member(&*handler));
+            let displaced = long_frames.acquire(caller.member(&**handler));
             tokio::select! {
                 biased;
-                content = read_content(length, &mut read) => content?,
+                content = read_content(length, read) => content?,
                 _ = displaced => return Ok(()),
             }
         };
@@ -265,7 +346,7 @@ async fn read_requests(
             continue;
         }
         if lane == Lane::Append && request.method == Method::Append {
-            appends.push(request, weight, caller, &handler, &replies).await;
+            appends.push(request, weight, caller, handler, replies).await;
             continue;
         }
         while in_progress.try_join_next().is_some() {}

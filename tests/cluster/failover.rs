@@ -250,3 +250,44 @@ async fn a_stopping_leader_hands_over() {
     let log = cluster.nodes[leader].log();
     assert!(!log.contains("without handing over"), "{log}");
 }
+
+/// Nobody who writes or reads through another node while the leader stops is told that it failed, or that its outcome is unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_through_others_outlive_a_leader_that_stops() {
+    const CLIENTS: usize = 16;
+    let mut cluster = Cluster::start(3, &[]).await;
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let (answered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let client = |client: usize| {
+            let node = &cluster.nodes[(leader + 1 + client % 2) % 3];
+            let url = format!("{}/v1/kv/{round}-{client}", node.http);
+            let (http, answered, stop) = (cluster.http.clone(), answered.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut failed = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    for request in [http.put(&url).body("v"), http.get(&url)] {
+                        let response = request.send().await.expect("an answer");
+                        if !response.status().is_success() {
+                            failed.push(response.text().await.expect("a body"));
+                        }
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                failed
+            })
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        until("all write", async || answered.load(Ordering::Relaxed) > 200).await;
+        cluster.nodes[leader].signal(libc::SIGTERM);
+        assert!(cluster.nodes[leader].ended().await.success(), "{}", cluster.nodes[leader].log());
+        let so_far = answered.load(Ordering::Relaxed);
+        until("they go on", async || answered.load(Ordering::Relaxed) > so_far + 200).await;
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            assert_eq!(client.await.expect("no panic"), [""; 0], "in round {round}");
+        }
+        cluster.nodes[leader].start();
+        cluster.all_ready().await;
+    }
+}

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
 use lockstep::peer::{FRAME_BYTES_MAX, Lane, Method, PeerClient, PeerError};
+use std::pin::pin;
+use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 fn numbered(number: u64) -> Bytes {
@@ -228,4 +230,75 @@ async fn what_fits_into_no_frame_is_not_sent() {
     let call = served.next_call().await;
     call.answer.send(Ok(Bytes::from(vec![0; FRAME_BYTES_MAX]))).expect("the server waits");
     assert_eq!(asking.await.expect("no panic"), Err(PeerError::Lost));
+}
+
+/// A server that ends forwarding answers what is under way, and of the rest its callers learn that nothing was done.
+#[tokio::test]
+async fn a_server_that_ends_forwarding_leaves_nobody_in_doubt() {
+    const REQUESTS: u64 = 3_000;
+    let mut served = serve().await;
+    let (forwarding, voting) =
+        (client(&served.address, Lane::Forward), client(&served.address, Lane::Control));
+    let asking = (0..REQUESTS).map(|number| {
+        let client = forwarding.clone();
+        tokio::spawn(async move { client.call(Method::Write, numbered(number), PLENTY).await })
+    });
+    let asking: Vec<_> = asking.collect();
+    let first = served.next_call().await;
+    let mut calls = vec![first];
+    let ending = served.server.end_forwarding();
+    let answering = async {
+        let asked_to_vote = voting.call(Method::Vote, Bytes::from("vote"), PLENTY);
+        let mut asked_to_vote = pin!(asked_to_vote);
+        // Raft goes on meanwhile.
+        let vote = loop {
+            tokio::select! {
+                call = served.calls.recv() => match call.expect("still served") {
+                    call if call.method == Method::Vote => break call,
+                    call => calls.push(call),
+                },
+                answer = &mut asked_to_vote => panic!("{answer:?} before it was asked"),
+            }
+        };
+        vote.answer.send(Ok(Bytes::from("granted"))).expect("the server waits");
+        assert_eq!(asked_to_vote.await, Ok(Bytes::from("granted")));
+        for call in calls.drain(..) {
+            call.answer.send(Ok(call.body)).expect("the server waits");
+        }
+        let mut taken = 0;
+        for (number, answer) in (0..).zip(join_all(asking).await) {
+            match answer.expect("no panic") {
+                Ok(body) => taken += u64::from(body == numbered(number)),
+                Err(PeerError::Refused(why)) => assert_eq!(why, "the node is about to stop"),
+                // It was not sent any more.
+                Err(PeerError::Unreachable(why)) => assert_eq!(why, "the connection ended"),
+                other => panic!("{number}: {other:?}"),
+            }
+        }
+        assert!((1..REQUESTS).contains(&taken), "{taken}");
+    };
+    let begun = Instant::now();
+    timeout(PLENTY, async { tokio::join!(ending, answering) }).await.expect("it ends");
+    println!("ended after {:?}", begun.elapsed());
+    // Whoever comes later is told at once, and did not ask.
+    for _ in 0..3 {
+        let late = forwarding.call(Method::Write, Bytes::new(), PLENTY).await;
+        assert_eq!(late, Err(PeerError::Refused("the node is about to stop".into())));
+    }
+    assert!(served.calls.try_recv().is_err());
+}
+
+/// It waits for what is under way no longer than it says.
+#[tokio::test]
+async fn a_server_that_ends_forwarding_does_not_wait_for_ever() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let asking = tokio::spawn(async move { client.call(Method::Write, Bytes::new(), PLENTY).await });
+    let call = served.next_call().await;
+    let begun = Instant::now();
+    timeout(PLENTY, served.server.end_forwarding()).await.expect("it gives up");
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    drop(served);
+    assert_eq!(asking.await.expect("no panic"), Err(PeerError::Lost));
+    drop(call);
 }
