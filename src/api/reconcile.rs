@@ -17,6 +17,10 @@ pub struct MergeStepRequest {
     /// Up to which index that history was decided when the plan was made.
     #[serde(default)]
     pub after: u64,
+    /// The index of this cluster's log that the plan is of: what went since is not taken for absent. 0: whatever is known to have
+    /// gone is not.
+    #[serde(default)]
+    pub planned_at: u64,
     /// At most 1,024, each for another key.
     #[serde(default)]
     pub ops: Vec<MergeOpRequest>,

@@ -23,6 +23,9 @@ pub struct MergeStep {
     /// Up to which index that history was decided when the plan was made. The first step is refused if another merge has
     /// ended since: the same changes would come in again, and sums be added twice.
     pub after: u64,
+    /// The index of this cluster's log that the plan is of. What went after it was no part of the plan: an operation that expects
+    /// such a key to be absent does nothing.
+    pub planned_at: u64,
     /// At most [`super::limits::BATCH_OPS_MAX`], each for another key.
     pub ops: Vec<MergeOp>,
     /// Set in the last step.
@@ -51,6 +54,7 @@ pub struct MergeOp {
 /// What must hold, or the operation does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MergeGuard {
+    /// The key is not there, and was not since the plan: it may have been written and removed meanwhile.
     Absent,
     Revision(u64),
     /// The key is there, at whatever revision: a sum does not depend on the order of what is added.

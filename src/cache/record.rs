@@ -1,5 +1,6 @@
 //! What an entry holds for its clients: key, content type, origin and value, in one allocation.
 
+use super::digest::{halves, hash_words};
 use super::hash::Hash;
 use super::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, ORIGIN_BYTES_MAX, VALUE_BYTES_MAX};
 use super::shared_bytes::SharedBytes;
@@ -126,6 +127,15 @@ impl Record {
             | u128::from(self.media_length()) << 8
             | u128::from(self.origin_length());
         xxh3_128(&self.0[LENGTHS_BYTES..]).wrapping_add(lengths)
+    }
+
+    /// A hash of key, content type and value, whoever wrote it.
+    pub fn value_hash(&self) -> u128 {
+        let (named, value) = (&self.0[LENGTHS_BYTES..self.media_end()], &self.0[self.value_start()..]);
+        let [named_low, named_high] = halves(xxh3_128(named));
+        let [value_low, value_high] = halves(xxh3_128(value));
+        let lengths = u64::from(self.key_length()) << 8 | u64::from(self.media_length());
+        hash_words([named_low, named_high, value_low, value_high, lengths])
     }
 
     fn key_length(&self) -> u16 {

@@ -28,6 +28,7 @@ impl Client {
             history: history.to_owned(),
             step: 0,
             after: told.decided.get(history).copied().unwrap_or(0),
+            planned_at: 0,
             ops: Vec::new(),
             end: Some(MergeEndRequest::Forgotten),
         };

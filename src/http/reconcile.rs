@@ -35,7 +35,7 @@ pub(super) async fn step(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: MergeStepRequest = json_body(&state, &headers, body, state.limits.batch_bytes).await?;
-    let MergeStepRequest { merge, history, step: number, after, ops, end } = request;
+    let MergeStepRequest { merge, history, step: number, after, planned_at, ops, end } = request;
     let parse = |(position, op)| parse(op).map_err(|error| error.op(position));
     let ops = ops.into_iter().enumerate().map(parse).collect::<Result<Vec<MergeOp>, ApiError>>()?;
     let end = end.map(|end| match end {
@@ -48,7 +48,7 @@ pub(super) async fn step(
         let address = address.map_or_else(String::new, |Extension(address)| address.0.to_string());
         session.note_admin_action(address, &format!("POST /v1/reconcile: {step} {merge}")).await?;
     }
-    let command = Command::Merge(Box::new(MergeStep { merge, history, number, after, ops, end }));
+    let command = Command::Merge(Box::new(MergeStep { merge, history, number, after, planned_at, ops, end }));
     let idempotency_key = idempotency_key(&headers, session.lineage())?;
     let written = session.write(WriteRequest { idempotency_key, ..command.into() }).await?;
     let at = written_at(&written);

@@ -5,7 +5,7 @@
 //! cut into the same steps again, the cluster says which of them is due and what the newest ones did, and the two files are cut
 //! back to that.
 
-use super::records::Records;
+use super::records::{LockedFile, Records};
 use super::steps::{Step, StepBuilder, loser_line};
 use crate::api::{ErrorCode, MergeEndRequest, MergeStatus, MergeStepRequest};
 use crate::cache::MergeResult;
@@ -14,7 +14,7 @@ use crate::client::{Client, ClientError};
 use crate::reconcile::{Action, PlanHeader, PlanLine, Side, read_actions, read_plan};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,8 @@ pub async fn apply(
         return Err(Undecided(undecided).into());
     }
     belongs(&client, &header).await?;
+    // Another member may answer the next request, and must not be one of another history.
+    let client = Arc::new(Client::clone(&client).expecting(&header.live.history));
     let beside = |name: &str| {
         let mut path = plan.as_os_str().to_owned();
         path.push(name);
@@ -76,7 +78,13 @@ pub async fn apply(
     };
     let (losers, applied) = (losers.unwrap_or_else(|| beside(".losers.jsonl")), beside(".applied.jsonl"));
     let merge = footer.plan_id;
-    let status = status(&client, &merge).await?;
+    // First, so that no other run does anything between what the cluster says and what becomes of the files.
+    let (losers_file, applied_file) = (LockedFile::open(&losers)?, LockedFile::open(&applied)?);
+    let told = client.reconciliations().await?;
+    let status = told.merges.into_iter().find(|status| status.id == merge);
+    if status.is_none() {
+        is_new(&header, &merge, &told.decided, &losers_file, &applied_file)?;
+    }
     let due = status.as_ref().map_or(0, |merge| merge.next_step);
     if let Some(MergeStatus { end: Some(MergeEndRequest::Aborted), .. }) = &status {
         bail!("the merge was aborted; make a new plan");
@@ -91,8 +99,8 @@ pub async fn apply(
         unrecorded,
         recent_results,
         ended: status.is_some_and(|merge| merge.end.is_some()),
-        losers: Records::open(&losers, &merge, unrecorded..due)?,
-        applied: Records::open(&applied, &merge, unrecorded..due)?,
+        losers: losers_file.go_on(&merge, unrecorded..due)?,
+        applied: applied_file.go_on(&merge, unrecorded..due)?,
         in_flight: VecDeque::new(),
         sent_before: None,
         overtaken: Arc::default(),
@@ -131,6 +139,29 @@ async fn belongs(client: &Client, header: &PlanHeader) -> Result<()> {
             header.live.history,
             here.number,
             here.id
+        );
+    }
+    Ok(())
+}
+
+/// Whether a plan that the cluster does not know was never carried out. It remembers the newest merges alone, and a plan that it has
+/// forgotten must not be taken for a new one: the files that tell what lost by it would be written anew.
+fn is_new(
+    header: &PlanHeader,
+    merge: &str,
+    decided: &BTreeMap<String, u64>,
+    losers: &LockedFile,
+    applied: &LockedFile,
+) -> Result<()> {
+    let is_as_then = |(history, then): (&String, &u64)| decided.get(history).unwrap_or(&0) == then;
+    if !header.decided.iter().all(is_as_then) {
+        bail!("another merge of that history has ended since the plan was made; make a new plan");
+    }
+    // Of the first step there may be losers, if it was not sent any more.
+    if applied.last_step(merge)?.is_some() || losers.last_step(merge)?.is_some_and(|step| step > 0) {
+        bail!(
+            "the plan was carried out, wholly or in part, and the cluster does not know that merge any more; its files stay as \
+             they are; make a new plan"
         );
     }
     Ok(())
@@ -319,5 +350,55 @@ fn why_not(result: MergeResult) -> &'static str {
         MergeResult::Changed => "changed_meanwhile",
         MergeResult::Full => "full",
         MergeResult::Invalid => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::{Rules, SideHeader};
+    use std::io::Write;
+
+    /// A merge that was aborted, and forgotten then, is found in the files of its plan.
+    #[test]
+    fn a_plan_is_new_if_its_files_know_no_step_that_was_sent() {
+        let side =
+            || SideHeader { source: String::new(), history: "h".into(), number: 1, index: 9, exact: true };
+        let header = PlanHeader {
+            format: PlanHeader::format(),
+            created_at_ms: 0,
+            cluster_id: "c".into(),
+            fork_index: 1,
+            live: side(),
+            incoming: side(),
+            decided_until: 0,
+            decided: BTreeMap::from([("h".to_owned(), 0), ("earlier".to_owned(), 7)]),
+            up_to: 9,
+            tail_entries: 0,
+            left_out_entries: 0,
+            shift_ms: 0,
+            rules: Rules::default(),
+        };
+        let then = BTreeMap::from([("earlier".to_owned(), 7), ("other".to_owned(), 99)]);
+        let is_new_with = |losers: &str, applied: &str, decided: &BTreeMap<String, u64>| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = |name: &str, text: &str| {
+                let path = folder.path().join(name);
+                File::create(&path).and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+                LockedFile::open(&path).expect("nobody else has it")
+            };
+            is_new(&header, "m", decided, &file("losers", losers), &file("applied", applied)).is_ok()
+        };
+        let line = |step: u64| format!("{{\"merge\":\"m\",\"step\":{step}}}\n");
+        assert!(is_new_with("", "", &then));
+        assert!(is_new_with(&line(0), "", &then), "of a step that was not sent");
+        assert!(is_new_with("{\"merge\":\"m\",\"st", "", &then), "cut short");
+        assert!(!is_new_with(&[line(0), line(1)].concat(), "", &then));
+        assert!(!is_new_with("", &line(0), &then));
+        for (history, until) in [("h", 3), ("earlier", 8)] {
+            let mut later = then.clone();
+            later.insert(history.to_owned(), until);
+            assert!(!is_new_with("", "", &later), "{history}");
+        }
     }
 }

@@ -3,11 +3,11 @@
 use super::records::sync_folder;
 use super::sides::Side;
 use crate::cache::{Cache, Key, Merge, Stored};
-use crate::lineage::{HistoryKind, Lineage, fork_index};
+use crate::lineage::{History, HistoryKind, Lineage, fork_index};
 use crate::raft::Noted;
 use crate::reconcile::{
-    Base, Clock, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Resolver, Rules,
-    SideHeader, View, admit, changed_by_both, plan as judge_all,
+    Base, Clock, KeyState, Merged, Parting, PlanFooter, PlanHeader, PlanLine, PlanWriter, Proposal, Resolver,
+    Rules, Settled, SideHeader, View, admit, changed_by_both, left_out, plan as judge_all,
 };
 use crate::replica::wall_ms;
 use anyhow::{Context, Result};
@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 const SAMPLES: usize = 100;
 const SAMPLES_BYTES: usize = 1024 * 1024;
 
-/// What becomes of the end of a log. Whoever wrote it was told nothing, or that the outcome is unknown: both are allowed.
+/// What becomes of the end of a log, of which it is not known whether it is committed. Some of it may have been acknowledged; who
+/// wrote the rest was told nothing, or that the outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Tail {
     /// Its entries count
     Take,
-    /// They do not
+    /// They do not: what they changed is set aside
     Drop,
 }
 
@@ -63,6 +64,8 @@ pub fn plan(
     let mut theirs = state(incoming, &live.log.lineage, parting, until)?;
     let their_bases = std::mem::take(&mut theirs.bases);
     progress("reading the side that goes on", 0);
+    let last = incoming.log.last_index;
+    let whole = (until < last).then(|| state(incoming, &live.log.lineage, parting, last)).transpose()?;
     let mut ours = state(live, &incoming.log.lineage, parting, live.log.last_index)?;
     let our_bases = std::mem::take(&mut ours.bases);
     // A side that does not run has no clock of its own: its log time is taken for the wall clock's.
@@ -73,10 +76,13 @@ pub fn plan(
     let fork_ms = ours.fork_ms.max(theirs.fork_ms.saturating_add_signed(shift_ms));
     let clock = |shift_ms| Clock { shift_ms, fork_ms, now_ms };
     // What was brought in before is not brought in again.
-    let decided_until = merged_until(&ours.cache, &incoming.log.lineage);
+    let decided_until = merged_until(&ours.cache, &incoming.log.lineage, parting.fork_index);
     let their_view = View { decided_until, ..view(&theirs, parting, clock(shift_ms)) };
     let merged = merged_before(&ours.cache, &incoming.log.lineage);
     let our_view = View { merged: Some(&merged), ..view(&ours, parting, clock(0)) };
+    let whole_view =
+        whole.as_ref().map(|whole| View { decided_until, ..view(whole, parting, clock(shift_ms)) });
+    let is_decided = |history: &History| (history.id.clone(), ours.cache.decided_until(&history.id));
     let header = PlanHeader {
         format: PlanHeader::format(),
         created_at_ms: wall_ms(),
@@ -85,8 +91,10 @@ pub fn plan(
         live: side_header(live, &ours.cache, our_view.is_exact()),
         incoming: side_header(incoming, &theirs.cache, their_view.is_exact()),
         decided_until,
+        decided: incoming.log.lineage.histories().iter().map(is_decided).collect(),
         up_to: until.min(incoming.log.committed_index),
         tail_entries: until.saturating_sub(incoming.log.committed_index),
+        left_out_entries: last.saturating_sub(until),
         shift_ms,
         rules,
     };
@@ -94,7 +102,8 @@ pub fn plan(
     let wanted = changed_by_both(their_view, our_view);
     let sides = [(incoming, their_bases), (live, our_bases)];
     let base = base(sides, parting, wanted)?;
-    let (footer, samples) = write(&header, their_view, our_view, &base, resolver, out, progress)?;
+    let views = Views { incoming: their_view, whole: whole_view.map(|whole| (whole, until)), live: our_view };
+    let (footer, samples) = write(&header, views, &base, resolver, out, progress)?;
     Ok(Planned { header, footer, samples })
 }
 
@@ -139,15 +148,15 @@ fn view(state: &Noted, parting: Parting, clock: Clock) -> View<'_> {
     View { cache: &state.cache, fork_index, decided_until: 0, merged: None, fork: state.fork(), clock }
 }
 
-/// Up to which index of its log earlier merges have decided what a side did: in its own history, or in earlier ones up to
-/// where it left them.
-fn merged_until(live: &Cache, lineage: &Lineage) -> u64 {
+/// Up to which index of its log earlier merges have decided what a side did since the fork: in its own history, or in earlier ones
+/// up to where it left them. 0 if nothing of that.
+fn merged_until(live: &Cache, lineage: &Lineage, fork_index: u64) -> u64 {
     let histories = lineage.histories();
     let until = histories.iter().enumerate().map(|(at, history)| {
         let decided = live.decided_until(&history.id);
         histories.get(at + 1).map_or(decided, |next| decided.min(next.fork_index))
     });
-    until.max().unwrap_or(0)
+    until.filter(|until| *until > fork_index).max().unwrap_or(0)
 }
 
 /// What earlier merges brought in of a node's own history.
@@ -168,27 +177,39 @@ fn side_header(side: &Side, cache: &Cache, exact: bool) -> SideHeader {
     SideHeader { source: side.source.clone(), history, number, index: cache.index(), exact }
 }
 
+/// The sides of a plan.
+#[derive(Clone, Copy)]
+struct Views<'a> {
+    incoming: View<'a>,
+    /// Incoming with all of its log, and the last index that counts, if the plan leaves out the end.
+    whole: Option<(View<'a>, u64)>,
+    live: View<'a>,
+}
+
 fn write(
     header: &PlanHeader,
-    incoming: View<'_>,
-    live: View<'_>,
+    views: Views<'_>,
     base: &Base,
     resolver: &dyn Resolver,
     out: &Path,
     progress: &dyn Fn(&'static str, u64),
 ) -> Result<(PlanFooter, Vec<PlanLine>)> {
+    let Views { incoming, whole, live } = views;
     let (mut samples, mut samples_bytes, mut proposals) = (Vec::new(), 0, 0);
-    let mut decided: Vec<(PlanLine, PlanLine)> = Vec::new();
+    let mut decided: Vec<(Settled, Settled)> = Vec::new();
+    let line_of = |proposal: &Proposal, incoming: View<'_>| {
+        let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
+        PlanLine::of(proposal, stored(incoming).as_ref(), stored(live).as_ref())
+    };
     let footer = written_aside(out, |file| {
         let mut writer = PlanWriter::new(file, header)?;
         let mut counts = judge_all(incoming, live, &header.rules, base, |proposal| {
-            let stored = |view: View<'_>| view.cache.stored(proposal.key.as_str());
-            let mut line = PlanLine::of(&proposal, stored(incoming).as_ref(), stored(live).as_ref());
+            let mut line = line_of(&proposal, incoming);
             let choice = line.case.is_conflict().then(|| resolver.resolve(&line)).flatten();
             if let Some(choice) = choice {
-                let before = line.clone();
+                let before = Settled::from(&line);
                 line.decide(choice).map_err(io::Error::other)?;
-                decided.push((before, line.clone()));
+                decided.push((before, Settled::from(&line)));
             }
             writer.line(&line)?;
             proposals += 1;
@@ -199,7 +220,12 @@ fn write(
             }
             Ok::<(), io::Error>(())
         })?;
-        decided.iter().for_each(|(before, after)| counts.decided(before, after));
+        decided.iter().for_each(|(before, after)| counts.decided(*before, *after));
+        if let Some((whole, until)) = whole {
+            left_out(whole, incoming, until, live, &mut counts, |proposal| {
+                writer.line(&line_of(&proposal, whole))
+            })?;
+        }
         Ok(writer.finish(counts)?)
     })?;
     Ok((footer, samples))

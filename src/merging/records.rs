@@ -1,10 +1,10 @@
 //! A file of JSON lines, each of which belongs to a step of a merge.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -25,49 +25,91 @@ struct OfStep {
     step: u64,
 }
 
-impl Records {
-    /// Opens the file of a merge, or makes it. An earlier run may have written lines for steps that were not applied: those go,
-    /// and so does a last line that was cut short. `newest` are the newest steps that were applied, of which it may not have
-    /// written all: what follows the first line of a step that was not applied is about them, and will be written again.
+/// The file, which no other run can have open, before it is known what of it stays.
+pub struct LockedFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LockedFile {
+    /// Opens the file, or makes it.
     ///
     /// # Errors
-    /// It cannot be read or written, another run has it open, or it has anything else in it.
-    pub fn open(path: &Path, merge: &str, newest: Range<u64>) -> Result<Self> {
-        let cannot = || format!("cannot write {}", path.display());
+    /// It cannot be read or written, or another run has it open.
+    pub fn open(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
-        let file =
-            options.create(true).truncate(false).read(true).write(true).open(path).with_context(cannot)?;
+        options.create(true).truncate(false).read(true).write(true);
+        let file = options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
         file.try_lock().with_context(|| format!("{} is in use by another run", path.display()))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The last step of this merge that it has whole lines of.
+    ///
+    /// # Errors
+    /// It cannot be read, or it has anything else in it.
+    pub fn last_step(&self, merge: &str) -> Result<Option<u64>> {
+        let mut last = None;
+        self.lines(merge, |step, _| {
+            last = last.max(Some(step));
+            true
+        })?;
+        Ok(last)
+    }
+
+    /// Goes on with the file of a merge. An earlier run may have written lines for steps that were not applied: those go, and so does
+    /// a last line that was cut short. `newest` are the newest steps that were applied, of which it may not have written all: what
+    /// follows the first line of a step that was not applied is about them, and will be written again.
+    ///
+    /// # Errors
+    /// It cannot be read or written, or it has anything else in it.
+    pub fn go_on(self, merge: &str, newest: Range<u64>) -> Result<Records> {
         let (mut kept, mut lines, mut of_newest_steps) = (0, 0, BTreeSet::new());
-        let mut reader = BufReader::new(&file);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).with_context(cannot)? > 0 && line.last() == Some(&b'\n') {
-            let of: Option<OfStep> = serde_json::from_slice(&line).ok();
-            let Some(OfStep { step, .. }) = of.filter(|of| of.merge == merge) else {
-                bail!("{} has lines that are not of this plan: name another file", path.display());
-            };
+        self.lines(merge, |step, line| {
             if step >= newest.end {
-                break;
+                return false;
             }
             (kept, lines) = (kept + line.len() as u64, lines + 1);
             if newest.contains(&step) {
-                of_newest_steps.insert(line.clone());
+                of_newest_steps.insert(line.to_vec());
+            }
+            true
+        })?;
+        let Self { path, file } = self;
+        let cannot = || format!("cannot write {}", path.display());
+        file.set_len(kept).with_context(cannot)?;
+        sync_folder(&path)?;
+        let mut out = BufWriter::new(file);
+        out.seek(SeekFrom::End(0)).with_context(cannot)?;
+        Ok(Records { path, out, lines, unsynced: true, of_newest_steps })
+    }
+
+    /// Hands on each whole line, with its step, until `goes_on` says no.
+    fn lines(&self, merge: &str, mut goes_on: impl FnMut(u64, &[u8]) -> bool) -> Result<()> {
+        let cannot = || format!("cannot read {}", self.path.display());
+        let foreign =
+            || anyhow!("{} has lines that are not of this plan: name another file", self.path.display());
+        let mut reader = BufReader::new(&self.file);
+        reader.rewind().with_context(cannot)?;
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).with_context(cannot)? > 0 && line.last() == Some(&b'\n') {
+            let of: Option<OfStep> = serde_json::from_slice(&line).ok();
+            let OfStep { step, .. } = of.filter(|of| of.merge == merge).ok_or_else(foreign)?;
+            if !goes_on(step, &line) {
+                return Ok(());
             }
             line.clear();
         }
         // A last line that was cut short begins as the others do.
         let head = format!("{{\"merge\":\"{merge}\"").into_bytes();
-        let is_cut = line.last() != Some(&b'\n');
-        if is_cut && !line.starts_with(&head) && !head.starts_with(&line) {
-            bail!("{} has lines that are not of this plan: name another file", path.display());
+        match line.starts_with(&head) || head.starts_with(&line) {
+            true => Ok(()),
+            false => Err(foreign()),
         }
-        file.set_len(kept).with_context(cannot)?;
-        sync_folder(path)?;
-        let mut out = BufWriter::new(file);
-        std::io::Seek::seek(&mut out, std::io::SeekFrom::End(0)).with_context(cannot)?;
-        Ok(Self { path: path.to_owned(), out, lines, unsynced: true, of_newest_steps })
     }
+}
 
+impl Records {
     /// Adds a line, which ends with a line feed, unless an earlier run did.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::api::{
     MergeTimesRequest,
 };
 use crate::cache::limits::BATCH_OPS_MAX;
-use crate::reconcile::{Action, BaseState, Guard, KeyState, PlanHeader, PlanLine, Side, Written};
+use crate::reconcile::{Action, BaseState, Case, Guard, KeyState, PlanHeader, PlanLine, Side, Written};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
@@ -94,7 +94,8 @@ fn empty(header: &PlanHeader, merge: &str, number: u64) -> Step {
         merge: merge.to_owned(),
         history: header.incoming.history.clone(),
         step: number,
-        after: header.decided_until,
+        after: header.decided.get(&header.incoming.history).copied().unwrap_or(0),
+        planned_at: header.live.index,
         ops: Vec::new(),
         end: None,
     };
@@ -163,6 +164,7 @@ pub fn loser_line(
 fn reason(line: &PlanLine) -> &'static str {
     match (line.set_aside, line.loser) {
         _ if line.both_lose => "decided",
+        _ if line.case == Case::LeftOut => "left_out",
         (true, _) => "set_aside",
         (false, Some(Side::Live)) => "incoming_won",
         (false, _) => "live_won",
@@ -215,6 +217,7 @@ fn times_of(written: &Written) -> MergeTimesRequest {
 mod tests {
     use super::*;
     use crate::reconcile::{Rules, SideHeader};
+    use std::collections::BTreeMap;
 
     fn side(number: u64) -> SideHeader {
         let (source, history) = (String::new(), format!("h{number}"));
@@ -230,8 +233,10 @@ mod tests {
             live: side(2),
             incoming: side(1),
             decided_until: 0,
+            decided: BTreeMap::new(),
             up_to: 9,
             tail_entries: 0,
+            left_out_entries: 0,
             shift_ms: 0,
             rules: Rules::default(),
         };

@@ -9,6 +9,7 @@ mod admission;
 mod base;
 mod key_state;
 mod knowledge;
+mod left_out;
 mod plan;
 mod plan_file;
 mod policy;
@@ -20,7 +21,8 @@ pub use admission::{Parting, Refusal, admit};
 pub use base::{Base, BaseState, changed_by_both};
 pub use key_state::{KeyState, Written};
 pub use knowledge::{Entry, Fate, Knowledge, Lifetime};
-pub use plan::{Counts, PlanError, Proposal, plan};
+pub use left_out::left_out;
+pub use plan::{Counts, PlanError, Proposal, Settled, plan};
 pub use plan_file::{
     Choice, Decision, PlanFooter, PlanHeader, PlanLine, PlanWriter, SideHeader, read_actions, read_plan,
 };

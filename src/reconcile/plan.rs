@@ -34,6 +34,23 @@ pub struct Counts {
     pub won_by_incoming: u64,
     pub set_aside: u64,
     pub undecided: u64,
+    /// Keys that the end of incoming's log changed, which is left out.
+    #[serde(default)]
+    pub left_out: u64,
+}
+
+/// What becomes of a conflict, as far as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled {
+    action: Action,
+    loser: Option<Side>,
+    set_aside: bool,
+}
+
+impl From<&PlanLine> for Settled {
+    fn from(line: &PlanLine) -> Self {
+        Self { action: line.action, loser: line.loser, set_aside: line.set_aside }
+    }
 }
 
 /// Why there is no plan.
@@ -86,18 +103,19 @@ pub fn plan<E>(
 }
 
 impl Counts {
-    /// Counts a line anew, after a decision has changed what is proposed.
-    pub fn decided(&mut self, before: &PlanLine, after: &PlanLine) {
-        for (line, add) in [(before, false), (after, true)] {
+    /// Counts a conflict anew, after a decision has changed what becomes of it.
+    pub fn decided(&mut self, before: Settled, after: Settled) {
+        for (settled, add) in [(before, false), (after, true)] {
             let step = |count: &mut u64, is_one: bool| {
                 *count =
                     if add { *count + u64::from(is_one) } else { count.saturating_sub(u64::from(is_one)) };
             };
-            step(&mut self.proposed, !matches!(line.action, Action::Keep | Action::Decide));
-            step(&mut self.undecided, line.action == Action::Decide);
-            step(&mut self.set_aside, line.set_aside);
-            step(&mut self.won_by_incoming, line.loser == Some(Side::Live));
-            step(&mut self.won_by_live, line.loser == Some(Side::Incoming) && !line.set_aside);
+            let Settled { action, loser, set_aside } = settled;
+            step(&mut self.proposed, !matches!(action, Action::Keep | Action::Decide));
+            step(&mut self.undecided, action == Action::Decide);
+            step(&mut self.set_aside, set_aside);
+            step(&mut self.won_by_incoming, loser == Some(Side::Live));
+            step(&mut self.won_by_live, loser == Some(Side::Incoming) && !set_aside);
         }
     }
 

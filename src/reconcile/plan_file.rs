@@ -10,7 +10,8 @@ use super::plan::{Counts, Proposal};
 use super::policy::{Rules, Side};
 use super::verdict::{Action, Case, Guard};
 use crate::cache::{Key, Stored, Value};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, ErrorKind, Write};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -42,13 +43,17 @@ pub struct PlanHeader {
     pub fork_index: u64,
     pub live: SideHeader,
     pub incoming: SideHeader,
-    /// What incoming did up to this index was decided before.
+    /// What incoming did up to this index was decided before; 0 if nothing since the fork was.
     pub decided_until: u64,
+    /// How far the cluster had decided each history of incoming, by its id.
+    pub decided: BTreeMap<String, u64>,
     /// Up to this index incoming is decided once the plan is carried out: entries that may not be committed may be others in
     /// another log of the same history.
     pub up_to: u64,
     /// Entries of incoming's log that are not known to be committed, and are part of the comparison.
     pub tail_entries: u64,
+    /// Such entries that are no part of it: what they changed is set aside.
+    pub left_out_entries: u64,
     /// How much later incoming's clock is taken to be than live's, in milliseconds.
     pub shift_ms: i64,
     pub rules: Rules,
@@ -171,11 +176,12 @@ fn id(hash: &Xxh3) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     pub key: Key,
-    /// The revisions of the values that were looked at, if it counts for those only.
-    #[serde(default)]
-    pub live_revision: Option<u64>,
-    #[serde(default)]
-    pub incoming_revision: Option<u64>,
+    /// The revisions of the values that were looked at, if it counts for those only; `Some(None)`, in JSON `null`, where there was
+    /// none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub live_revision: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub incoming_revision: Option<Option<u64>>,
     #[serde(flatten)]
     pub choice: Choice,
 }
@@ -183,13 +189,18 @@ pub struct Decision {
 impl Decision {
     /// Whether it is about this conflict as it is now.
     pub fn is_about(&self, line: &PlanLine) -> bool {
-        let is_it = |seen: Option<u64>, state: &KeyState| {
-            seen.is_none_or(|seen| state.written().is_some_and(|written| written.revision == seen))
+        let is_it = |seen: Option<Option<u64>>, state: &KeyState| {
+            seen.is_none_or(|seen| state.written().map(|written| written.revision) == seen)
         };
         line.case.is_conflict()
             && is_it(self.live_revision, &line.live)
             && is_it(self.incoming_revision, &line.incoming)
     }
+}
+
+/// A field that is there, whatever it has.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 /// What becomes of a key.

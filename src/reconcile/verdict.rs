@@ -45,29 +45,11 @@ pub enum Case {
     LostThere,
     /// Incoming changed it and has lost it since; live changed it too.
     LostThereChangedHere,
+    /// Changed by the end of incoming's log, which the plan leaves out: a line of its own, beside that of what counts.
+    LeftOut,
 }
 
 impl Case {
-    pub const ALL: [Self; 17] = [
-        Self::UnchangedThere,
-        Self::AbsentThere,
-        Self::UnknownAbsence,
-        Self::ChangedThere,
-        Self::LifetimeThere,
-        Self::ChangedThereAbsentHere,
-        Self::ChangedThereUnknownHere,
-        Self::SameChange,
-        Self::ChangedTwice,
-        Self::ChangedThereDeletedHere,
-        Self::ChangedThereLostHere,
-        Self::DeletedThere,
-        Self::DeletedThereChangedHere,
-        Self::Unrelated,
-        Self::GoneTwice,
-        Self::LostThere,
-        Self::LostThereChangedHere,
-    ];
-
     /// Whether both sides wished something, so that a policy has to decide.
     pub fn is_conflict(self) -> bool {
         matches!(self, Self::ChangedTwice | Self::ChangedThereDeletedHere | Self::DeletedThereChangedHere)

@@ -86,7 +86,7 @@ impl View<'_> {
             version: stored.version,
             stamp_ms: self.clock.stamp(stored.modified_at_ms),
             lifetime: self.clock.lifetime(stored),
-            hash: stored.record.hash(),
+            hash: stored.record.value_hash(),
             number: stored.record.counter(),
         };
         let is_changed = stored.revision > self.fork_index;

@@ -1,12 +1,13 @@
 //! What the folders of a lost majority have that the recovered cluster lacks.
 
-use crate::reconcile::{Sides, apart};
+use crate::reconcile::{Sides, apart, json_lines};
 use crate::recover::{apply, path, plan};
-use crate::support::{Cluster, run, until};
+use crate::support::{Cluster, Node, run, until};
 use lockstep::client::Client;
 use lockstep::merging::{self, Side, Tail};
 use lockstep::reconcile::{Action, Choice, PlanLine, Policy, Resolver, Rules, read_plan};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -39,23 +40,102 @@ async fn rows_27_and_30_a_tail_and_more_folders_of_one_old_side() {
     cluster.nodes[survivor].start();
     cluster.ready(&cluster.nodes[survivor]).await;
     let live = cluster.nodes[survivor].http.clone();
-    for (at, tail, changes) in [(leader, "drop", 1), (leader, "take", 2), (third, "take", 0)] {
+    let rounds = [
+        (leader, "take", false, 2, 0),
+        (leader, "drop", true, 1, 1),
+        (leader, "take", true, 1, 0),
+        (leader, "drop", false, 0, 0),
+        (third, "take", true, 0, 0),
+    ];
+    for ((at, tail, is_applied, changes, left_out), round) in rounds.into_iter().zip(1..) {
         let from = cluster.nodes[at].data_dir.to_str().expect("a path").to_owned();
-        let out = path(&cluster, &format!("plan-{at}-{tail}")).to_str().expect("a path").to_owned();
+        let out = path(&cluster, &format!("plan-{round}")).to_str().expect("a path").to_owned();
         let arguments = ["reconcile", "plan", "--from", &from, "--out", &out, "--url", &live, "--tail", tail];
         let (code, text, error) = run(&[&arguments[..], &["--json"]].concat());
-        assert_eq!(code, 0, "{at} {tail}: {error}");
+        assert_eq!(code, 0, "{round}: {error}");
         let told: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(told["counts"]["changes"], changes, "{at} {tail}: {told}");
-        if tail == "drop" {
+        assert_eq!(told["counts"]["changes"], changes, "{round}: {told}");
+        assert_eq!(told["counts"]["left_out"], left_out, "{round}: {told}");
+        let has = |field: &str| told[field].as_u64().is_some_and(|entries| entries > 0);
+        assert_eq!(has("left_out_entries"), tail == "drop", "{round}: {told}");
+        assert!(at == third || has("tail_entries") == (tail == "take"), "{round}: {told}");
+        if !is_applied {
             continue;
         }
         let (code, _, error) = run(&["reconcile", "apply", &out, "--url", &live]);
         assert_eq!(code, 0, "{error}");
-        for key in ["acknowledged", "tail"] {
-            assert_eq!(cluster.get(&cluster.nodes[survivor], key).await, Ok("v".into()), "{at}: {key}");
+        let tail = if round == 2 { Err(404) } else { Ok("v".into()) };
+        for (key, value) in [("acknowledged", Ok("v".into())), ("tail", tail)] {
+            assert_eq!(cluster.get(&cluster.nodes[survivor], key).await, value, "{round}: {key}");
         }
+        // Nobody knows whether somebody was told that it was stored, so it is kept.
+        let lost = json_lines(&format!("{out}.losers.jsonl"));
+        let lost: Vec<&Value> = lost.iter().filter(|line| line["why"] == "left_out").collect();
+        assert_eq!(lost.len(), left_out, "{round}: {lost:?}");
+        assert!(lost.iter().all(|line| line["key"] == "tail" && line["value"] == "v"), "{lost:?}");
     }
+}
+
+/// A cluster that has taken in an old folder has decided what its own history shares with that one. A node that leaves it afterwards
+/// comes back all the same, and what it added is added.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_comes_back_after_an_old_folder_was_reconciled() {
+    let Sides { cluster, restored } = apart().await;
+    let (old, out) = (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), path(&cluster, "plan"));
+    let (out, url) = (out.to_str().unwrap(), restored.http.clone());
+    assert_eq!(run(&["reconcile", "plan", "--from", &old, "--out", out, "--url", &url]).0, 0);
+    assert_eq!(run(&["reconcile", "apply", out, "--url", &url]).0, 0);
+
+    let mut second = Node::new(cluster.dir.path(), "r2", &["--join", &url]);
+    second.start();
+    cluster.ready(&second).await;
+    let add = async |node: &Node, by: u64| {
+        let body = format!("{{\"by\":{by}}}");
+        let answer = cluster.request(Method::POST, node, "/v1/kv/n/incr", body).await;
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    };
+    add(&restored, 10).await;
+    until("it votes", || async {
+        let status = cluster.status(&restored).await;
+        status["members"]
+            .as_array()
+            .is_some_and(|all| all.iter().filter(|member| member["voter"] == true).count() == 2)
+    })
+    .await;
+    let (code, _, error) = run(&["detach", &second.http]);
+    assert_eq!(code, 0, "{error}");
+    cluster.put_surely(&second, "alone", "v").await;
+    add(&second, 2).await;
+    add(&restored, 1).await;
+    let (code, text, error) = run(&["attach", &second.http, "--policy", "sum-delta"]);
+    assert_eq!(code, 0, "{text}{error}");
+    assert_eq!(cluster.get(&restored, "alone").await, Ok("v".into()));
+    assert_eq!(cluster.get(&restored, "n").await, Ok("13".into()));
+}
+
+/// The cluster remembers the newest merges alone. A plan that it has forgotten is not taken for a new one: what lost by it may be
+/// nowhere but in its file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_was_forgotten_leaves_its_files_as_they_are() {
+    let Sides { cluster, restored } = apart().await;
+    let (old, out) = (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), path(&cluster, "plan"));
+    let (out, url) = (out.to_str().unwrap(), restored.http.clone());
+    assert_eq!(run(&["reconcile", "plan", "--from", &old, "--out", out, "--url", &url]).0, 0);
+    assert_eq!(run(&["reconcile", "apply", out, "--url", &url]).0, 0);
+    for number in 0..64 {
+        let step = json!({"merge": format!("m{number}"), "history": "another", "step": 0, "end": "aborted"});
+        let answer = cluster.request(Method::POST, &restored, "/v1/reconcile", step.to_string()).await;
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+    let files = || {
+        ["losers", "applied"]
+            .map(|file| std::fs::read_to_string(format!("{out}.{file}.jsonl")).expect("the file"))
+    };
+    let before = files();
+    assert!(before.iter().all(|file| !file.is_empty()));
+    let (code, text, error) = run(&["reconcile", "apply", out, "--url", &url]);
+    assert!(code == 1 && error.contains("make a new plan"), "{code}: {text}{error}");
+    assert_eq!(files(), before);
 }
 
 /// Joins two texts, and leaves everything else to the rules.

@@ -147,6 +147,9 @@ async fn row_35_conflicts_wait_and_pointless_plans_are_refused() {
         "{\"key\":\"nothing\",\"take\":\"live\"}",
         "{\"key\":\"both\",\"take\":\"it\"}",
         "{\"key\":\"both\",\"take\":\"value\",\"value\":\"x\",\"content_type\":\"\u{fc}\"}",
+        // Made about other values than the plan has.
+        "{\"key\":\"both\",\"take\":\"live\",\"live_revision\":1}",
+        "{\"key\":\"both\",\"take\":\"live\",\"incoming_revision\":null}",
     ] {
         let (code, _, error) = decide(bad, "bad");
         assert!(code == 1 || code == 2, "{bad}: {code}: {error}");

@@ -73,6 +73,7 @@ fn pass(live: &mut Cache, incoming: &Cache, fork_index: u64, policy: Policy, num
         history: FORK.into(),
         number: 0,
         after: decided_until,
+        planned_at: live.index(),
         ops,
         end: Some(MergeEnd::UpTo(incoming.index())),
     };

@@ -146,12 +146,25 @@ fn row_25_a_batch_is_judged_key_by_key() {
 fn merge(side: &mut Branch, history: &str, name: &str, at_ms: u64) -> Vec<MergeResult> {
     let value = Value::new("third".into(), None).expect("a value");
     let times = MergeTimes { at_ms, version: 2, expires_at_ms: None, sliding_ms: 0 };
-    let op = MergeOp { key: key(name), guard: MergeGuard::Absent, change: MergeChange::Put { value, times } };
+    let planned_at = side.cache.index();
+    merge_as_planned(side, history, name, planned_at, MergeChange::Put { value, times })
+}
+
+/// Carries out a plan of this index, which took the key for absent.
+fn merge_as_planned(
+    side: &mut Branch,
+    history: &str,
+    name: &str,
+    planned_at: u64,
+    change: MergeChange,
+) -> Vec<MergeResult> {
+    let op = MergeOp { key: key(name), guard: MergeGuard::Absent, change };
     let step = MergeStep {
         merge: format!("{history}-into-this"),
         history: history.into(),
         number: 0,
         after: 0,
+        planned_at,
         ops: vec![op],
         end: Some(MergeEnd::Aborted),
     };
@@ -160,6 +173,102 @@ fn merge(side: &mut Branch, history: &str, name: &str, at_ms: u64) -> Vec<MergeR
         Ok(Outcome::Merged { results, .. }) => results,
         other => panic!("{other:?}"),
     }
+}
+
+/// What a client has removed since the plan stays removed, also where the plan had expected nothing to be there; and so does what was
+/// written and has gone by itself.
+#[test]
+fn row_33_what_went_since_the_plan_stays_gone() {
+    let delete = || Command::One(Op::Delete { key: key("k"), condition: Condition::Always, previous: false });
+    let clear = |prefix: &str| Command::Clear { prefix: Some(prefix.into()), unless: None };
+    let third = || MergeChange::Put {
+        value: Value::new("third".into(), None).expect("a value"),
+        times: MergeTimes { at_ms: 35, version: 2, expires_at_ms: None, sliding_ms: 0 },
+    };
+    type Since = fn(&mut Branch);
+    let since: [(&str, Since, MergeResult); 7] = [
+        ("nothing", |_| {}, MergeResult::Done),
+        ("another key", |side| side.apply(put("l", "live", Ttl::Never), 40), MergeResult::Done),
+        ("deleted", |_| {}, MergeResult::Changed),
+        ("cleared", |_| {}, MergeResult::Changed),
+        ("a clear of nothing", |_| {}, MergeResult::Changed),
+        ("expired", |side| side.apply(put("k", "live", Ttl::Ms(5)), 40), MergeResult::Changed),
+        (
+            "evicted",
+            |side| {
+                for (name, at_ms) in ["k", "x", "y", "z"].into_iter().zip(40..) {
+                    side.apply(put(name, "live", Ttl::Never), at_ms);
+                }
+            },
+            MergeResult::Changed,
+        ),
+    ];
+    for was_common in [true, false] {
+        for (what, happen, expected) in &since {
+            // The tombstone of the key shows that the clear did not meet it.
+            let is_sure = was_common && *what == "a clear of nothing";
+            let expected = if is_sure { &MergeResult::Done } else { expected };
+            let trunk = trunk(if was_common { &["a", "k"] } else { &["a"] }, 3);
+            let mut side = Branch::of(&trunk, true);
+            // Deleted before the plan: that does not count against it.
+            side.apply(delete(), 30);
+            let planned_at = side.cache.index();
+            happen(&mut side);
+            match *what {
+                "deleted" | "cleared" => {
+                    side.apply(put("k", "live", Ttl::Never), 40);
+                    side.apply(if *what == "deleted" { delete() } else { clear("k") }, 41);
+                }
+                "a clear of nothing" => side.apply(clear(""), 41),
+                "expired" => side.apply(Command::Tick, 46),
+                _ => {}
+            }
+            assert!(side.cache.get("k").is_none(), "{what}");
+            for change in [third(), MergeChange::Bury { at_ms: 35 }] {
+                let mut side = Branch::of(&side.cache, false);
+                let removed = side.cache.absence("k");
+                let done = merge_as_planned(&mut side, "third", "k", planned_at, change.clone());
+                assert_eq!(done, [*expected], "{what}, {was_common}, {change:?}");
+                if *expected == MergeResult::Changed {
+                    assert!(side.cache.get("k").is_none(), "{what}");
+                    assert_eq!(side.cache.absence("k"), removed, "{what}, {was_common}: it went as it went");
+                }
+            }
+        }
+    }
+}
+
+/// Who wrote a value does not make it another one.
+#[test]
+fn equal_values_of_different_origins_are_no_conflict() {
+    let trunk = trunk(&["a"], 100);
+    let (mut theirs, mut ours) = (Branch::of(&trunk, true), Branch::of(&trunk, true));
+    for (side, origin) in [(&mut theirs, "app-1"), (&mut ours, "app-2")] {
+        let stamp = crate::oracle::stamp(side.cache.index() + 1, 20);
+        let by = lockstep::cache::Stamp { origin: Some(origin.into()), ..stamp };
+        side.cache.apply(by, put("a", "same", Ttl::Never)).outcome.expect("it is done");
+    }
+    let found = newest(theirs.knows(&key("a")), ours.knows(&key("a")));
+    assert_eq!((found.case, found.action, found.loser), (Case::SameChange, Action::Keep, None));
+    // Where the words end counts.
+    let hash = |media: &str, value: &'static str| {
+        let record = lockstep::cache::Value::new(value.into(), Some(media)).expect("a value");
+        let mut side = Branch::of(&trunk, false);
+        side.apply(
+            Command::One(Op::Put {
+                key: key("b"),
+                value: record,
+                ttl: Ttl::Never,
+                condition: Condition::Always,
+                previous: false,
+            }),
+            20,
+        );
+        side.cache.stored("b").expect("it is there").record.value_hash()
+    };
+    assert_ne!(hash("text/plain", "x"), hash("text/plainx", ""));
+    assert_ne!(hash("text/plain", "x"), hash("text/plain", "y"));
+    assert_eq!(hash("text/plain", "x"), hash("text/plain", "x"));
 }
 
 /// What does not fit where nothing may be evicted is refused alone, and the others come in.

@@ -28,7 +28,9 @@ fn op(name: &str, guard: MergeGuard, change: MergeChange) -> MergeOp {
 }
 
 fn step(number: u64, ops: Vec<MergeOp>, end: Option<MergeEnd>) -> MergeStep {
-    MergeStep { merge: "m".into(), history: FORK.into(), number, after: 0, ops, end }
+    // Later than anything that the tests do.
+    let planned_at = 1_000;
+    MergeStep { merge: "m".into(), history: FORK.into(), number, after: 0, planned_at, ops, end }
 }
 
 fn send(cache: &mut Cache, step: MergeStep) -> Result<Vec<MergeResult>, CommandError> {

@@ -7,8 +7,9 @@ use super::maintenance::Budget;
 use crate::cache::entry::{DEADLINE_MAX_MS, Lifetime};
 use crate::cache::forks::key_hash;
 use crate::cache::limits::{BATCH_OPS_MAX, HISTORY_BYTES_MAX, INDEX_MAX};
+use crate::cache::lost_keys::Loss;
 use crate::cache::merge::{
-    Merge, MergeChange, MergeEnd, MergeOp, MergeResult, MergeStep, MergeTimes, StepDone,
+    Merge, MergeChange, MergeEnd, MergeGuard, MergeOp, MergeResult, MergeStep, MergeTimes, StepDone,
 };
 use crate::cache::record::Record;
 use crate::cache::tombstones::{Scope, Tombstone};
@@ -23,7 +24,7 @@ impl Cache {
         events: &mut Vec<Event>,
     ) -> Result<Outcome, CommandError> {
         self.check_step(&step)?;
-        let MergeStep { merge: id, history, number, after: _, ops, end } = step;
+        let MergeStep { merge: id, history, number, after: _, planned_at, ops, end } = step;
         let before = events.len();
         let mut mixed = Vec::new();
         let mut results = Vec::with_capacity(ops.len());
@@ -37,7 +38,11 @@ impl Cache {
             if stays && self.has_own_wish(&history, &op.key) {
                 mixed.push(key_hash(op.key.as_str().as_bytes()));
             }
-            results.push(self.merge_one(op, &mut room, events));
+            let is_late = op.guard == MergeGuard::Absent && self.went_after(planned_at, &history, &op.key);
+            results.push(match is_late {
+                true => MergeResult::Changed,
+                false => self.merge_one(op, &mut room, events),
+            });
         }
         if events.len() > before {
             events.insert(0, Event::Merged { history: history.clone() });
@@ -64,6 +69,22 @@ impl Cache {
                 removed || fork.gone(key.as_str()).is_some_and(|gone| is_own(gone.revision))
             }
         }
+    }
+
+    /// Whether a key that is absent may have been removed, or been there and gone again, since a plan that took it for absent: the
+    /// plan must not undo that. In doubt it has.
+    fn went_after(&self, planned_at: u64, history: &str, key: &Key) -> bool {
+        let key = key.as_str();
+        let expired = self.store.find(key).map(|(_, entry)| entry.revision.get());
+        let removed = self.tombstones.find(key).map(|removal| removal.revision);
+        let gone = self.forks.get(history).and_then(|fork| fork.gone(key)).map(|gone| gone.revision);
+        let lost = match self.lost_keys.find(key) {
+            Loss::Known(lost) => Some(lost.revision),
+            // A full cache loses keys all the time, and almost never this one.
+            Loss::NotAfter(_) => None,
+        };
+        let forgotten = Some(self.tombstones.forgotten().revision);
+        [expired, removed, gone, lost, forgotten].into_iter().flatten().any(|revision| revision > planned_at)
     }
 
     fn check_step(&self, step: &MergeStep) -> Result<(), CommandError> {

@@ -3,7 +3,7 @@
 use super::super::exit::Usage;
 use super::super::output::Output;
 use crate::merging::{Undecided, written_aside};
-use crate::reconcile::{Choice, Decision, PlanWriter, read_plan};
+use crate::reconcile::{Case, Decision, PlanLine, PlanWriter, Settled, read_plan};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,10 +23,13 @@ pub fn decide(plan: &Path, decisions: &Path, out: &Path, json: bool) -> Result<(
         let mut writer = PlanWriter::new(file, &header)?;
         let mut counts = footer.counts;
         read_plan(open()?, |_, mut line| {
-            if let Some(choice) = left.remove(line.key.as_str()) {
-                let before = line.clone();
-                line.decide(choice).map_err(io::Error::other)?;
-                counts.decided(&before, &line);
+            // What is left out has a line of its own, after all others, and comes back from the file of losers alone.
+            let is_counted = line.case != Case::LeftOut;
+            if let Some(decision) = is_counted.then(|| left.remove(line.key.as_str())).flatten() {
+                let before = Settled::from(&line);
+                is_about(&decision, &line).map_err(io::Error::other)?;
+                line.decide(decision.choice).map_err(io::Error::other)?;
+                counts.decided(before, Settled::from(&line));
             }
             writer.line(&line)
         })?;
@@ -45,18 +48,32 @@ pub fn decide(plan: &Path, decisions: &Path, out: &Path, json: bool) -> Result<(
     }
 }
 
-fn read_decisions(file: &Path) -> Result<BTreeMap<String, Choice>> {
+/// Whether a decision was made about the values that the plan has.
+fn is_about(decision: &Decision, line: &PlanLine) -> Result<(), String> {
+    match !line.case.is_conflict() || decision.is_about(line) {
+        true => Ok(()),
+        false => {
+            let key = line.key.as_str();
+            Err(format!(
+                "{key:?} was decided for other values than the plan has: look at them, and decide again"
+            ))
+        }
+    }
+}
+
+fn read_decisions(file: &Path) -> Result<BTreeMap<String, Decision>> {
     let mut decided = BTreeMap::new();
     for (line, number) in BufReader::new(File::open(file)?).lines().zip(1..) {
         let line = line?;
         if line.trim().is_empty() {
             continue;
         }
-        let Decision { key, choice, .. } =
-            serde_json::from_str(&line).with_context(|| format!("line {number}"))?;
-        if decided.insert(key.as_str().to_owned(), choice).is_some() {
-            return Err(Usage(format!("line {number}: {:?} is decided twice", key.as_str())).into());
+        let decision: Decision = serde_json::from_str(&line).with_context(|| format!("line {number}"))?;
+        let key = decision.key.as_str().to_owned();
+        if decided.contains_key(&key) {
+            return Err(Usage(format!("line {number}: {key:?} is decided twice")).into());
         }
+        decided.insert(key, decision);
     }
     Ok(decided)
 }

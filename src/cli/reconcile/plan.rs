@@ -96,7 +96,8 @@ fn spinner() -> ProgressBar {
 
 fn in_words(told: &Told) -> String {
     let Told { plan, header, footer, samples } = told;
-    let Counts { changes, proposed, won_by_live, won_by_incoming, set_aside, undecided, .. } = footer.counts;
+    let Counts { changes, proposed, won_by_live, won_by_incoming, set_aside, undecided, left_out, .. } =
+        footer.counts;
     let mut out = String::new();
     // Writing to a string does not fail.
     let mut line = |text: String| {
@@ -109,6 +110,11 @@ fn in_words(told: &Told) -> String {
          {undecided} wait for a decision",
         won_by_live + won_by_incoming + set_aside + undecided
     ));
+    if left_out > 0 {
+        line(format!(
+            "entries that are left out changed {left_out}: apply writes them to the file of losers"
+        ));
+    }
     for sample in samples {
         line(format!("  {}", super::show::line_in_words(sample)));
     }
@@ -134,6 +140,13 @@ pub fn describe(header: &PlanHeader) -> String {
             out,
             "; {} entries of incoming are not known to be committed (--tail drop leaves them out)",
             header.tail_entries
+        );
+    }
+    if header.left_out_entries > 0 {
+        let _ = write!(
+            out,
+            "; {} entries of incoming are not known to be committed and are left out: some may have been acknowledged",
+            header.left_out_entries
         );
     }
     out

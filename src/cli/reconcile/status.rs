@@ -54,6 +54,7 @@ pub async fn abort(id: &str, target: &Target) -> Result<()> {
         history: merge.history,
         step: merge.next_step,
         after: 0,
+        planned_at: 0,
         ops: Vec::new(),
         end: Some(MergeEndRequest::Aborted),
     };

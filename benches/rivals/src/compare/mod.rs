@@ -16,12 +16,11 @@ use crate::disk::Disk;
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 use results::{Results, Sample};
-use rows::{Comparison, Setup, Work, chosen, plan};
+use rows::{Comparison, Setup, Work, chosen, plan, row_names};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 use systems::{Running, Settings, Tools};
-use table_rows::ROWS;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What to compare, and how long.
@@ -44,7 +43,7 @@ pub struct CompareArgs {
     pub before: Option<PathBuf>,
     /// These rows of the table alone; those with a delay between the members only when they are named
     #[arg(long, value_name = "ROW,ROW", value_delimiter = ',')]
-    #[arg(value_parser = PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(row_names()))]
     pub only: Vec<String>,
     #[command(flatten)]
     pub disk: Disk,

@@ -246,6 +246,13 @@ pub struct Comparison {
     pub rivals: Vec<Contender>,
 }
 
+/// The names of all rows, each once, in the table's order.
+pub fn row_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+    names.dedup();
+    names
+}
+
 /// The rows of these names, in the table's order; when there are none, all rows without a delay. With `before`, every
 /// row compares Lockstep also with another build of it.
 pub fn chosen(names: &[String], before: bool) -> Vec<Comparison> {
@@ -308,9 +315,8 @@ mod tests {
     #[test]
     fn the_script_lists_all_rows() {
         let script = include_str!("../../../../cluster-scripts/compare");
-        let mut names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-        names.dedup();
-        assert!(script.contains(&format!("\nROW: {}'\n", names.join(", "))), "{names:?}");
+        let names = row_names().join(", ");
+        assert!(script.contains(&format!("\nROW: {names}'\n")), "{names}");
     }
 
     #[test]

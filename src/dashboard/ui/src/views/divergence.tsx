@@ -170,6 +170,7 @@ const REASONS: Record<string, string> = {
   live_won: 'the cluster’s won',
   incoming_won: 'the node’s won',
   set_aside: 'waits for a person',
+  left_out: 'it was in the end of a log that was left out',
   decided: 'somebody decided',
   changed_meanwhile: 'a client had changed the key',
   full: 'it did not fit',
