@@ -13,7 +13,12 @@ use crate::api::{DetachStatus, NodeInfo};
 use crate::lineage::Lineage;
 use crate::node::{Bootstrap, Node, Principal, ProcessMemory, Session};
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 use tokio::sync::SetOnce;
+use tokio::time::sleep;
+
+/// How long what has begun may hold a node that was let go of.
+const HELD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Shared by all front doors of a node.
 pub struct Front {
@@ -31,6 +36,8 @@ pub struct Front {
     lineage: SetOnce<Lineage>,
     /// How the node is that was opened on the same folder after this one had to go.
     successor: SetOnce<DetachStatus>,
+    /// Set when whoever still holds the node that was let go of has to let go of it, too.
+    held_too_long: SetOnce<()>,
     base_memory: OnceLock<u64>,
 }
 
@@ -50,6 +57,7 @@ impl Front {
             node: RwLock::new(None),
             lineage: SetOnce::new(),
             successor: SetOnce::new(),
+            held_too_long: SetOnce::new(),
             base_memory: OnceLock::new(),
         })
     }
@@ -65,9 +73,21 @@ impl Front {
         let _ = self.lineage.set(lineage);
     }
 
-    /// Lets go of the node: its folder is about to be opened anew. From now on every request for data is refused.
-    pub fn close(&self) {
+    /// Lets go of the node: its folder is about to be opened anew. From now on every request for data is refused, and those that have
+    /// begun have five seconds.
+    pub fn close(self: &Arc<Self>) {
         *self.node.write().expect("no panic while held") = None;
+        let front = self.clone();
+        tokio::spawn(async move {
+            sleep(HELD_TIMEOUT).await;
+            let _ = front.held_too_long.set(());
+        });
+    }
+
+    /// Returns when a connection that may hold the node has to end, because the node was let go of: its folder cannot be opened as
+    /// long as one does, however slowly its client reads.
+    pub async fn held_too_long(&self) {
+        self.held_too_long.wait().await;
     }
 
     fn node(&self) -> Option<Node> {

@@ -120,9 +120,14 @@ pub(super) async fn accept<S>(
         let serving = tokio::spawn(async move {
             let shaken = match tls {
                 None => Ok((Either::Left(stream), None)),
-                Some(tls) => tokio::time::timeout(timeout, shake_hands(stream, &tls))
-                    .await
-                    .unwrap_or_else(|_| Err(late())),
+                Some(tls) => {
+                    let shaking = tokio::time::timeout(timeout, shake_hands(stream, &tls));
+                    tokio::select! {
+                        shaken = shaking => shaken.unwrap_or_else(|_| Err(late())),
+                        // It has asked for nothing yet.
+                        _ = closes.changed() => return,
+                    }
+                }
             };
             let (stream, certificate) = match shaken {
                 Ok(shaken) => shaken,

@@ -1,6 +1,7 @@
 //! `/v1/detach`, `/v1/attach` and `/v1/detached`: this node leaves its cluster on purpose, and comes back.
 //!
-//! Both take as long as they take. Whoever has waited for ten seconds is told that it goes on.
+//! Both take as long as they take. Whoever has waited for ten seconds is told that it goes on, and so is who waits when the node is
+//! being opened again: the server of the one before ends soon.
 
 use super::api_error::ApiError;
 use super::body::json_body;
@@ -57,13 +58,18 @@ pub(super) async fn detach(
 /// Has this node leave its cluster. The answer tells whether it has.
 pub(super) async fn leave(state: &AppState, admin: Admin, force: bool) -> Result<DetachStatus, ApiError> {
     let busy = DetachStatus { busy: true, ..status(state, &admin) };
-    let leaving = async {
-        admin.detach(force).await?;
+    if let Ok(left) = timeout(ANSWER_TIMEOUT, admin.detach(force)).await {
+        left?;
         // As long as it is held it cannot be opened again.
         drop(admin);
-        Ok::<_, ApiError>(state.front.successor().await)
-    };
-    timeout(ANSWER_TIMEOUT, leaving).await.unwrap_or(Ok(busy))
+        return Ok(opened_again(state).await.unwrap_or(busy));
+    }
+    Ok(busy)
+}
+
+/// How the node is that is opened again; `None` if that takes longer than the server of the one before lets a request last.
+async fn opened_again(state: &AppState) -> Option<DetachStatus> {
+    timeout(state.limits.shutdown_timeout * 4 / 5, state.front.successor()).await.ok()
 }
 
 /// `POST /v1/attach`.
@@ -101,14 +107,10 @@ pub(super) async fn come_back(
     let attaching = tokio::task::spawn_blocking(move || {
         runtime.block_on(merging::attach(&node, request, shared.attach_policy, Arc::new(()), &shared.attach))
     });
-    let done = async {
-        let attached = attaching.await.unwrap_or_else(|error| Err(error.into())).map_err(refused)?;
-        if attached.attached {
-            state.front.successor().await;
-        }
-        Ok::<_, ApiError>(attached)
-    };
-    timeout(ANSWER_TIMEOUT, done).await.ok().transpose()
+    let Ok(attached) = timeout(ANSWER_TIMEOUT, attaching).await else { return Ok(None) };
+    let attached = attached.unwrap_or_else(|error| Err(error.into())).map_err(refused)?;
+    let goes_on = attached.attached && opened_again(state).await.is_none();
+    Ok(Some(attached).filter(|_| !goes_on))
 }
 
 fn refused(error: anyhow::Error) -> ApiError {

@@ -60,8 +60,12 @@ pub(super) async fn live(
         let (ends, messages, control) = Default::default();
         let mut connection =
             Connection { state, client, session, socket, ends, messages, control, _permit: permit };
+        let front = connection.state.front.clone();
         // However it ends, the client notices and reconnects.
-        let _ = connection.run().await;
+        tokio::select! {
+            _ = connection.run() => {}
+            () = front.held_too_long() => {}
+        }
     }))
 }
 

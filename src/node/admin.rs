@@ -209,7 +209,13 @@ impl Inner {
             })?;
         let done: Result<AdminDone, AdminFailure> = from_postcard("the leader's answer", &answer)
             .map_err(|error| AdminFailure::Unknown(error.to_string()))?;
-        done
+        done.map_err(|failure| match failure {
+            // Not this node.
+            AdminFailure::Stopped(reason) => {
+                AdminFailure::Unknown(format!("the leader has failed: {reason}"))
+            }
+            failure => failure,
+        })
     }
 
     /// Carries out a request as the leader. At the deadline it answers that the outcome is unknown.

@@ -7,6 +7,7 @@ use crate::raft::{Candidacy, WireVoteResponse, is_majority};
 use crate::replica::{from_postcard, to_bytes};
 use std::collections::BTreeSet;
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -24,7 +25,8 @@ pub(super) async fn campaign(inner: Weak<Inner>) {
     loop {
         let Some(node) = inner.upgrade().filter(|node| !node.supersession.is_superseded()) else { return };
         let consensus = &node.consensus;
-        let Some(candidacy) = consensus.candidacy() else {
+        let draining = node.draining.load(Ordering::Acquire);
+        let Some(candidacy) = consensus.candidacy().filter(|_| !draining) else {
             drop(node);
             sleep_until(Instant::now() + POLL_INTERVAL).await;
             continue;

@@ -6,7 +6,7 @@ use super::error::NodeError;
 use super::inner::Inner;
 use super::own_reads::ReadsBefore;
 use super::read_index::{ReadIndexFailure, ReadIndexResult};
-use super::write::Asked;
+use super::write::{Asked, LAST_ATTEMPT_MIN};
 use crate::cache::limits::FEATURE_LEVEL_FIRST;
 use crate::cache::{Command, Need};
 use crate::peer::{Lane, Method, NodeId, PeerError};
@@ -106,6 +106,10 @@ pub(super) async fn forward_write(
 
 fn read_reply(answer: &[u8]) -> Result<Result<Proposed, ProposeError>, NodeError> {
     match from_postcard("the leader's answer", answer) {
+        // Not this node.
+        Ok(WriteReply::Done(Err(ProposeError::Stopped(reason)))) => {
+            Ok(Err(ProposeError::Unknown(format!("the leader has failed: {reason}"))))
+        }
         Ok(WriteReply::Done(result)) => Ok(result),
         Ok(WriteReply::Unauthorized(reason)) => Err(NodeError::Unauthorized(reason)),
         Ok(WriteReply::Forbidden(reason)) => Err(NodeError::Forbidden(reason)),
@@ -150,8 +154,15 @@ pub(super) async fn answer_write(inner: &Inner, from: NodeId, body: Bytes) -> Re
     let asked = Asked { needs: check(inner, &message.body)?, principal: message.principal };
     let until = |ms: u64| Instant::now() + Duration::from_millis(ms).min(TIMEOUT_MAX);
     let deadlines = Deadlines { propose: until(message.propose_ms), answer: until(message.answer_ms) };
-    let Ok(_permit) = inner.admission.admit(message.body.len(), deadlines.answer).await else {
-        return Ok(to_bytes(&WriteReply::Done(Err(ProposeError::Busy))));
+    // As with own writes: early enough for the answer that nothing was done.
+    let last_attempt = deadlines.answer.checked_sub(LAST_ATTEMPT_MIN).unwrap_or(deadlines.answer);
+    let Ok(_permit) = inner.admission.admit(message.body.len(), last_attempt).await else {
+        // A leader that is about to leave admits nothing, and another one leads soon.
+        let refusal = match inner.departure.allows_writes() {
+            Ok(()) => ProposeError::Busy,
+            Err(leaving) => ProposeError::NotProposed(leaving.to_string()),
+        };
+        return Ok(to_bytes(&WriteReply::Done(Err(refusal))));
     };
     let reply = match inner.judge_as_leader(&asked.principal, || asked.needs_of(&message.body)) {
         Some(Ok(())) => {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 
@@ -112,6 +113,9 @@ impl Handler for PeerHandler {
                 Method::Report => answer_report(&inner, &body).await,
                 Method::Samples => answer_samples(&inner, &body),
                 Method::Support => answer_support(&inner, &body).await,
+                Method::TransferLeader if inner.draining.load(Ordering::Acquire) => {
+                    Err("the node is about to stop".into())
+                }
                 Method::Touches => answer_touches(&inner, from, &body),
                 Method::Append
                 | Method::Vote

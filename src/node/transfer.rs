@@ -4,6 +4,7 @@ use super::admin::{ANSWER_MARGIN, AdminFailure, find};
 use super::inner::Inner;
 use crate::peer::NodeId;
 use crate::raft::{Attempted, MemberState, RaftStatus};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,7 +18,8 @@ impl Inner {
         if to == Some(self.identity.node_id) {
             return Ok(());
         }
-        let mut successor = self.successor(&self.consensus.status(), to, false)?.clone();
+        let mut tried = BTreeSet::new();
+        let mut successor = self.successor(&self.consensus.status(), to, &tried)?.clone();
         // Early enough to answer that nothing was done.
         let latest = deadline.checked_sub(ANSWER_MARGIN).unwrap_or(deadline);
         let mut was_asked = false;
@@ -27,12 +29,13 @@ impl Inner {
             let is_urgent = self.draining.load(Ordering::Acquire);
             let attempted = self.consensus.transfer_leader(*id, member, is_urgent, latest).await;
             let attempted = attempted.map_err(AdminFailure::Stopped)?;
+            tried.insert(*id);
             was_asked |= attempted != Attempted::NotAsked;
             // The member may also have been elected late.
             if attempted == Attempted::Over || !self.consensus.is_leader() {
                 return self.until_another_leads(to, &successor.member.name, deadline).await;
             }
-            match self.successor(&self.consensus.status(), to, true) {
+            match self.successor(&self.consensus.status(), to, &tried) {
                 Ok(next) => successor = next.clone(),
                 Err(_) if was_asked => break,
                 Err(failure) => return Err(failure),
@@ -67,13 +70,13 @@ impl Inner {
         }
     }
 
-    /// The voter that is to lead: the one that was named, or the most up-to-date one of those that answer. A leader that was
-    /// just elected does not know yet who answers, and after an attempt it should.
+    /// The voter that is to lead: the one that was named, or the most up-to-date one of those that answer, first of those that were
+    /// not tried yet. A leader that was just elected does not know yet who answers, and after an attempt it should.
     fn successor<'a>(
         &self,
         status: &'a RaftStatus,
         named: Option<NodeId>,
-        was_tried: bool,
+        tried: &BTreeSet<NodeId>,
     ) -> Result<&'a MemberState, AdminFailure> {
         let is_silent = |member: &MemberState, unknown| {
             let heartbeats = 3 * self.consensus.timing().heartbeat();
@@ -83,7 +86,9 @@ impl Inner {
         };
         let Some(id) = named else {
             let others = status.members.iter().filter(|m| m.voter && m.id != self.identity.node_id);
-            let best = others.filter(|member| !is_silent(member, true)).max_by_key(|m| m.matched);
+            let best = others
+                .filter(|member| !is_silent(member, true))
+                .max_by_key(|m| (!tried.contains(&m.id), m.matched));
             return best.ok_or_else(|| AdminFailure::Conflict("no other voter can take leadership".into()));
         };
         let member = find(status, id)?;
@@ -91,7 +96,7 @@ impl Inner {
         if !member.voter {
             return Err(AdminFailure::Conflict(format!("{name} has no vote, so it cannot lead")));
         }
-        if is_silent(member, was_tried) {
+        if is_silent(member, !tried.is_empty()) {
             return Err(AdminFailure::Conflict(format!("{name} does not answer, so it cannot lead now")));
         }
         Ok(member)

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// The last attempt starts at least this long before the deadline. With less time left, a refusal could come too late
 /// and become an unknown outcome.
-const LAST_ATTEMPT_MIN: Duration = Duration::from_millis(250);
+pub(super) const LAST_ATTEMPT_MIN: Duration = Duration::from_millis(250);
 
 /// A write of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]

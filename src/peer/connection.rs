@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::io::BufReader;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -221,6 +221,8 @@ pub(super) async fn write_frames(
     let (mut batch, mut joined) = (Vec::new(), Vec::new());
     loop {
         if queued.recv_many(&mut batch, QUEUE_FRAMES).await == 0 {
+            // The other side learns that nothing follows.
+            let _ = write.shutdown().await;
             return "nobody sends any more".into();
         }
         links.connected().await;

@@ -16,6 +16,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::VecDeque;
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -164,7 +165,7 @@ async fn serve(incoming: Incoming, shared: &Shared, identified: &AtomicBool) -> 
     let Shared { me, links, handler, refusals, .. } = shared;
     links.connected().await;
     let epoch = links.epoch();
-    let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
 
     let connecting = timeout(HANDSHAKE_TIMEOUT, incoming.stream()).await.map_err(late)?;
     let (Stream { read, mut write }, certificate) = match connecting {
@@ -293,12 +294,16 @@ async fn serve_frames(
         _ = &mut writing => return Ok(()),
     }
     let answering = async {
-        while in_progress.join_next().await.is_some() {}
+        while let Some(answered) = in_progress.join_next().await {
+            // It panicked, so nobody knows what it has done.
+            answered.map_err(io::Error::other)?;
+        }
         let refusal = Reply { id: ALL_OTHERS, body: Err(NoAnswer::Refused(STOPS.into())) };
         let _ = replies.send(refusal.into_frame(caller.protocol)).await;
         drop(replies);
+        Ok::<_, FrameError>(())
     };
-    tokio::join!(answering, writing);
+    tokio::try_join!(answering, async { Ok(writing.await) })?;
     // The peer closes the connection when it has read that. Closed here, with requests in it that nobody has read, it would lose
     // what was written.
     let mut unread = tokio::io::sink();
@@ -349,7 +354,10 @@ async fn read_requests(
             appends.push(request, weight, caller, handler, replies).await;
             continue;
         }
-        while in_progress.try_join_next().is_some() {}
+        while let Some(answered) = in_progress.try_join_next() {
+            // One that panicked has no answer, and whoever waits for it learns that in this way.
+            answered.map_err(io::Error::other)?;
+        }
         let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
         let answer = handler.call(from, request.method, request.body);
         let replies = replies.clone();

@@ -146,6 +146,22 @@ async fn serve(
     shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
 ) {
+    let front = shared.front.clone();
+    tokio::select! {
+        () = serve_client(stream, address, tls, master, shared, closing) => {}
+        () = front.held_too_long() => {}
+    }
+    drop(slot);
+}
+
+async fn serve_client(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<ServerTls>,
+    master: Option<u16>,
+    shared: Arc<Shared>,
+    mut closing: watch::Receiver<bool>,
+) {
     let own = stream.local_addr().ok();
     let port = own.map_or(0, |address| address.port());
     // Whoever has reached this address can reach the other port there, too.
@@ -160,19 +176,27 @@ async fn serve(
             };
             Connection::new(stream, client, closing).serve().await;
         }
-        Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok((stream, certificate))) => {
-                let named =
-                    certificate.and_then(|owner| owner.client.as_deref().map(Principal::of_certificate));
-                let client = Client::new(shared, registered, named.unwrap_or(Principal::Anyone)).over_tls();
-                // What encrypts it is large.
-                Connection::new(Box::new(stream), client, closing).serve().await;
+        Some(tls) => {
+            let shaking = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+            let shaken = tokio::select! {
+                shaken = shaking => shaken,
+                // It has asked for nothing yet.
+                _ = closing.wait_for(|closing| *closing) => return,
+            };
+            match shaken {
+                Ok(Ok((stream, certificate))) => {
+                    let named =
+                        certificate.and_then(|owner| owner.client.as_deref().map(Principal::of_certificate));
+                    let client =
+                        Client::new(shared, registered, named.unwrap_or(Principal::Anyone)).over_tls();
+                    // What encrypts it is large.
+                    Connection::new(Box::new(stream), client, closing).serve().await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
+                Err(_) => tracing::debug!("the TLS handshake took too long"),
             }
-            Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
-            Err(_) => tracing::debug!("the TLS handshake took too long"),
-        },
+        }
     }
-    drop(slot);
 }
 
 /// Has the kernel close a connection whose client reads nothing, or has vanished.

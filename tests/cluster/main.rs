@@ -19,6 +19,7 @@ mod channels;
 mod cli;
 mod compat;
 mod crashes;
+mod departures;
 mod detach;
 mod disk;
 mod doctor;

@@ -1,6 +1,7 @@
 //! Clusters that encrypt everything, of real processes and certificates that `lockstep cert` makes.
 
 use crate::support::encrypted::{Encrypted, done, https, path};
+use crate::support::ports::free_port;
 use crate::support::{Node, run, until};
 use lockstep::client::{Client, ClientToken};
 use lockstep::tls::ClientTls;
@@ -9,7 +10,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -214,4 +215,20 @@ async fn a_port_for_other_machines_is_protected() {
     // Many probes that say nothing do not keep out another.
     let _held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&probe).expect("connected")).collect();
     until("a probe is answered", || async { status("/livez").await == 200 }).await;
+}
+
+/// Whoever is connected and says nothing has asked for nothing, so no node waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_does_not_delay_a_stop() {
+    let redis = format!("127.0.0.1:{}", free_port());
+    let mut it = Encrypted::start_with(1, &["--redis-tls", &redis]).await;
+    let node = &mut it.cluster.nodes[0];
+    let http = node.http.trim_start_matches("https://").to_owned();
+    let silent =
+        [TcpStream::connect(http), TcpStream::connect(redis)].map(|stream| stream.expect("it listens"));
+    let begun = Instant::now();
+    node.signal(libc::SIGTERM);
+    assert!(node.ended().await.success(), "{}", node.log());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    drop(silent);
 }

@@ -302,3 +302,37 @@ async fn a_server_that_ends_forwarding_does_not_wait_for_ever() {
     assert_eq!(asking.await.expect("no panic"), Err(PeerError::Lost));
     drop(call);
 }
+
+/// Nobody knows what a request has done whose handler panicked, so nobody is told that it did nothing; and nobody waits for its answer.
+#[tokio::test]
+async fn a_request_whose_handler_panics_is_in_doubt() {
+    let mut served = serve().await;
+    let client = client(&served.address, Lane::Forward);
+    let call = |body: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(Method::Write, body.into(), PLENTY).await })
+    };
+    let answer = |call: super::Call| call.answer.send(Ok(Bytes::new())).expect("the server waits");
+    // The next request finds out.
+    let panicking = call("panic");
+    answer(served.next_call().await);
+    let asking_on = async {
+        while !panicking.is_finished() {
+            let mut asking = call("next");
+            loop {
+                tokio::select! {
+                    _ = &mut asking => break,
+                    call = served.next_call() => answer(call),
+                }
+            }
+        }
+    };
+    timeout(PLENTY, asking_on).await.expect("the connection is closed");
+    assert_eq!(panicking.await.expect("no panic"), Err(PeerError::Lost));
+
+    // And so does the end.
+    let panicking = call("panic");
+    let begun = served.next_call().await;
+    tokio::join!(served.server.end_forwarding(), async { answer(begun) });
+    assert_eq!(panicking.await.expect("no panic"), Err(PeerError::Lost));
+}

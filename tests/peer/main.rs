@@ -56,7 +56,7 @@ struct Call {
     answer: oneshot::Sender<Result<Bytes, Refusal>>,
 }
 
-/// Hands every request to the test. Appends are answered with their own bodies, except that `fail` ends
+/// Hands every request to the test, and panics once it has answered one that asks for that. Appends are answered with their own bodies, except that `fail` ends
 /// the answers; nothing is answered until `appends_at_once` of them are there.
 struct ToTest {
     calls: mpsc::UnboundedSender<Call>,
@@ -76,8 +76,12 @@ impl Handler for ToTest {
     fn call(&self, from: NodeId, method: Method, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let (answer, answered) = oneshot::channel();
         // A test that has seen enough drops its end.
-        let _ = self.calls.send(Call { from, method, body, answer });
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err("nobody answers here".into())) })
+        let _ = self.calls.send(Call { from, method, body: body.clone(), answer });
+        Box::pin(async move {
+            let answer = answered.await.unwrap_or_else(|_| Err("nobody answers here".into()));
+            assert_ne!(body.as_ref(), b"panic", "as the test has asked");
+            answer
+        })
     }
 
     fn appends(&self, _: NodeId, mut requests: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
