@@ -64,8 +64,10 @@ pub enum CommandError {
     #[error("another merge has not ended")]
     AnotherMerge,
     /// The plan is of an earlier time.
-    #[error("another merge of that history has ended since the plan was made: make a new plan")]
-    MergedMeanwhile,
+    #[error(
+        "another merge of that history has ended, or more was removed than is remembered, since the plan was made: make a new plan"
+    )]
+    PlanOutdated,
     /// No token has this id.
     #[error("no token has this id")]
     NoSuchToken,

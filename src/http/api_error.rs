@@ -138,7 +138,7 @@ impl From<SessionError> for ApiError {
                 | CommandError::FeatureLevel { .. }
                 | CommandError::MergeOutOfTurn { .. }
                 | CommandError::AnotherMerge
-                | CommandError::MergedMeanwhile
+                | CommandError::PlanOutdated
                 | CommandError::NoSuchToken
                 | CommandError::TokenExists
                 | CommandError::TooManyTokens

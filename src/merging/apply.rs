@@ -229,10 +229,11 @@ impl Run {
         if number < self.unrecorded {
             return Ok(());
         }
-        for line in losers.split_inclusive(|byte| *byte == b'\n') {
-            self.losers.write(line)?;
-        }
+        let lose = |records: &mut Records| {
+            losers.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| records.write(line))
+        };
         if number < self.due {
+            lose(&mut self.losers)?;
             // The earlier run may not have received them.
             let results = std::mem::take(&mut self.recent_results[(number - self.unrecorded) as usize]);
             return self.record(number, &with_op, results);
@@ -246,6 +247,8 @@ impl Run {
         while self.in_flight.len() > room {
             self.settle().await?;
         }
+        // Only now: where there are losers of a later step than the first, the first was carried out.
+        lose(&mut self.losers)?;
         // Before the step is sent, what it makes lose must be on disk, and so must the results that the cluster forgets by it.
         self.losers.sync()?;
         self.applied.sync()?;

@@ -91,7 +91,7 @@ pub fn plan(
         live: side_header(live, &ours.cache, our_view.is_exact()),
         incoming: side_header(incoming, &theirs.cache, their_view.is_exact()),
         decided_until,
-        decided: incoming.log.lineage.histories().iter().map(is_decided).collect(),
+        decided: own_histories(&incoming.log.lineage, parting.fork_index).map(is_decided).collect(),
         up_to: until.min(incoming.log.committed_index),
         tail_entries: until.saturating_sub(incoming.log.committed_index),
         left_out_entries: last.saturating_sub(until),
@@ -157,6 +157,14 @@ fn merged_until(live: &Cache, lineage: &Lineage, fork_index: u64) -> u64 {
         histories.get(at + 1).map_or(decided, |next| decided.min(next.fork_index))
     });
     until.filter(|until| *until > fork_index).max().unwrap_or(0)
+}
+
+/// The histories of a side that go on after the fork.
+fn own_histories(lineage: &Lineage, fork_index: u64) -> impl Iterator<Item = &History> {
+    let histories = lineage.histories();
+    let nexts = histories.iter().skip(1).map(Some).chain([None]);
+    let goes_on = move |next: Option<&History>| next.is_none_or(|next| next.fork_index > fork_index);
+    histories.iter().zip(nexts).filter(move |(_, next)| goes_on(*next)).map(|(history, _)| history)
 }
 
 /// What earlier merges brought in of a node's own history.

@@ -107,7 +107,7 @@ pub fn refusal_code(error: &CommandError) -> ErrorCode {
         CommandError::FeatureLevel { .. } => ErrorCode::FeatureLevel,
         CommandError::MergeOutOfTurn { .. }
         | CommandError::AnotherMerge
-        | CommandError::MergedMeanwhile
+        | CommandError::PlanOutdated
         | CommandError::TokenExists
         | CommandError::TooManyTokens
         | CommandError::TooManySessions

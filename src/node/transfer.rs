@@ -12,6 +12,9 @@ use tokio::time::Instant;
 /// Leadership is not transferred to a member that has been silent for longer, on loopback: it may be dead.
 const SUCCESSOR_SILENT_MAX: Duration = Duration::from_millis(500);
 
+/// The pause of a node that stops before it asks a voter again: one that stops, too, refuses at once.
+const TRIED_AGAIN_PAUSE: Duration = Duration::from_millis(200);
+
 impl Inner {
     /// Transfers leadership to a voter. Returns once another node leads: the one that was named, if one was.
     pub(super) async fn transfer(&self, to: Option<NodeId>, deadline: Instant) -> Result<(), AdminFailure> {
@@ -36,7 +39,12 @@ impl Inner {
                 return self.until_another_leads(to, &successor.member.name, deadline).await;
             }
             match self.successor(&self.consensus.status(), to, &tried) {
-                Ok(next) => successor = next.clone(),
+                Ok(next) => {
+                    if is_urgent && tried.contains(&next.id) {
+                        tokio::time::sleep(TRIED_AGAIN_PAUSE).await;
+                    }
+                    successor = next.clone();
+                }
                 Err(_) if was_asked => break,
                 Err(failure) => return Err(failure),
             }

@@ -25,20 +25,27 @@ pub fn left_out<E>(
     mut each: impl FnMut(Proposal) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut settle = |key: Key, now: Knowledge, before: Knowledge| {
-        let is_later = match now.fate {
-            Fate::Changed(entry) => entry.revision > until,
-            Fate::Deleted { .. } | Fate::Lost { .. } => now.fate != before.fate,
-            Fate::Unchanged(_) | Fate::Absent | Fate::Unknown { .. } => false,
-        };
-        let ours = live.of(key.as_str());
-        let is_here = match (now.fate, ours.fate) {
-            (Fate::Changed(theirs), Fate::Unchanged(ours) | Fate::Changed(ours)) => theirs.hash == ours.hash,
-            (Fate::Deleted { .. } | Fate::Lost { .. }, ours) => {
-                !matches!(ours, Fate::Unchanged(_) | Fate::Changed(_))
+        let fate = match (now.fate, before.fate) {
+            (Fate::Changed(entry), _) if entry.revision > until => now.fate,
+            (Fate::Deleted { .. } | Fate::Lost { .. }, _) if now.fate != before.fate => now.fate,
+            // A key that only this side knew leaves no note when it goes.
+            (Fate::Absent | Fate::Unknown { .. }, Fate::Changed(entry)) => {
+                Fate::Deleted { stamp_ms: entry.stamp_ms }
             }
-            _ => false,
+            _ => return Ok(()),
         };
-        if !is_later || is_here {
+        let (now, ours) = (Knowledge { fate, ..now }, live.of(key.as_str()));
+        let is_here = match (fate, ours.fate) {
+            // Nobody knows how much of a counter is here.
+            (Fate::Changed(theirs), Fate::Unchanged(ours) | Fate::Changed(ours)) => {
+                theirs.hash == ours.hash && theirs.lifetime == ours.lifetime && theirs.number.is_none()
+            }
+            (Fate::Changed(_), _) => false,
+            (_, ours) => !matches!(ours, Fate::Unchanged(_) | Fate::Changed(_)),
+        };
+        // What counts may change what is here.
+        let comes_in = matches!(before.fate, Fate::Changed(_) | Fate::Deleted { .. } | Fate::Lost { .. });
+        if is_here && !comes_in {
             return Ok(());
         }
         counts.left_out += 1;

@@ -45,7 +45,7 @@ pub struct PlanHeader {
     pub incoming: SideHeader,
     /// What incoming did up to this index was decided before; 0 if nothing since the fork was.
     pub decided_until: u64,
-    /// How far the cluster had decided each history of incoming, by its id.
+    /// How far the cluster had decided each history of incoming that goes on after the fork, by its id.
     pub decided: BTreeMap<String, u64>,
     /// Up to this index incoming is decided once the plan is carried out: entries that may not be committed may be others in
     /// another log of the same history.

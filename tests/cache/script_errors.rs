@@ -18,7 +18,7 @@ pub fn show_position(error: &CommandError) -> String {
         | CommandError::FeatureLevel { .. }
         | CommandError::MergeOutOfTurn { .. }
         | CommandError::AnotherMerge
-        | CommandError::MergedMeanwhile
+        | CommandError::PlanOutdated
         | CommandError::NoSuchToken
         | CommandError::TokenExists
         | CommandError::TooManyTokens

@@ -1,6 +1,6 @@
 //! Nodes go on purpose, and clients of the others do not hear of it.
 
-use crate::support::{Cluster, run, until};
+use crate::support::{Cluster, Node, run, until};
 use reqwest::Method;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -104,44 +104,39 @@ async fn a_leader_is_detached_and_clients_of_others_do_not_hear_of_it() {
 /// A node that is about to stop takes no lead over, however long its clients have it wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stops_is_not_made_the_leader() {
-    let mut cluster = Cluster::start(3, &[]).await;
+    let (mut cluster, ports) = Cluster::with_redis().await;
     // Of equals the last one is chosen.
     let stops = 2;
-    let url = cluster.nodes[stops].http.clone();
     let status = cluster.status(&cluster.nodes[stops]).await;
     let members = status["members"].as_array().expect("a list");
     let id = members.iter().find(|member| member["name"] == "n3").expect("a member")["id"].to_string();
-    let (code, _, error) = run(&["member", "transfer", &id, "--url", &url]);
+    let (code, _, error) = run(&["member", "transfer", &id, "--url", &cluster.nodes[stops].http]);
     assert_eq!(code, 0, "{error}");
     until("it leads", async || cluster.leader().await == stops).await;
-    // A request that has begun: its node waits for the rest of it for a few seconds.
-    let mut begun = TcpStream::connect(url.trim_start_matches("http://")).expect("it listens");
-    begun
-        .write_all(
-            b"PUT /v1/kv/k HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
-        )
-        .expect("sent");
-    let mut answer = [0; 25];
-    begun.read_exact(&mut answer).expect("it has begun");
-    assert!(answer.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&answer));
+    // It waits for ten seconds until that is read.
+    let unread = client_that_does_not_read(&cluster, &cluster.nodes[stops], ports[stops]).await;
     cluster.nodes[stops].signal(libc::SIGTERM);
-    until("another leads", async || {
-        let status = cluster.status(&cluster.nodes[0]).await;
-        status["leader"]["name"].as_str().is_some_and(|leader| leader != "n3")
-    })
-    .await;
-    let next = usize::from(cluster.status(&cluster.nodes[0]).await["leader"]["name"] == "n2");
-    cluster.nodes[next].signal(libc::SIGTERM);
-    assert!(cluster.nodes[next].ended().await.success(), "{}", cluster.nodes[next].log());
+    let leader = async |at: usize| cluster.status(&cluster.nodes[at]).await["leader"]["name"].clone();
+    until("another leads", async || leader(0).await.as_str().is_some_and(|leader| leader != "n3")).await;
+    let next = usize::from(leader(0).await == "n2");
     let last = 1 - next;
-    until("the last one leads", async || {
-        cluster.status(&cluster.nodes[last]).await["leader"]["name"] == cluster.nodes[last].name.as_str()
-    })
-    .await;
-    assert!(cluster.nodes[stops].still_runs(), "it still waits for its client");
-    assert!(cluster.put(&cluster.nodes[last], "k", "v", Duration::from_secs(3)).await);
-    drop(begun);
+    cluster.nodes[next].signal(libc::SIGTERM);
+    until("the last one leads", async || leader(last).await == cluster.nodes[last].name.as_str()).await;
+    assert!(cluster.nodes[next].ended().await.success(), "{}", cluster.nodes[next].log());
+    drop(unread);
     assert!(cluster.nodes[stops].ended().await.success());
+}
+
+/// A Redis client that has asked for much, and is being answered.
+async fn client_that_does_not_read(cluster: &Cluster, node: &Node, port: u16) -> TcpStream {
+    let answer = cluster.request(Method::PUT, node, "/v1/kv/large", "x".repeat(1_000_000)).await;
+    assert!(answer.status().is_success());
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    client.write_all("GET large\r\n".repeat(200).as_bytes()).expect("sent");
+    let mut first = [0; 10];
+    client.read_exact(&mut first).expect("the first reply");
+    assert_eq!(&first, b"$1000000\r\n");
+    client
 }
 
 /// A client that reads slowly, or not at all, keeps the node that it has asked from being opened again for a few seconds, and no
@@ -151,14 +146,7 @@ async fn a_client_that_does_not_read_keeps_no_node_from_leaving() {
     let (mut cluster, ports) = Cluster::with_redis().await;
     let follower = cluster.follower().await;
     let url = cluster.nodes[follower].http.clone();
-    let answer =
-        cluster.request(Method::PUT, &cluster.nodes[follower], "/v1/kv/large", "x".repeat(1_000_000)).await;
-    assert!(answer.status().is_success());
-    let mut client = TcpStream::connect(("127.0.0.1", ports[follower])).expect("it listens");
-    client.write_all("GET large\r\n".repeat(200).as_bytes()).expect("sent");
-    let mut first = [0; 10];
-    client.read_exact(&mut first).expect("the first reply");
-    assert_eq!(&first, b"$1000000\r\n");
+    let client = client_that_does_not_read(&cluster, &cluster.nodes[follower], ports[follower]).await;
     let answer = cluster.request(Method::POST, &cluster.nodes[follower], "/v1/detach", "{}").await;
     assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -13,6 +13,7 @@
 mod algebra;
 mod cases;
 mod exhaustive;
+mod left_out;
 mod oracle;
 mod passes;
 mod rows;

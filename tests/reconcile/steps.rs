@@ -93,11 +93,7 @@ fn each_step_is_applied_once_and_in_order() {
     let merge = &restored(&cache).merges()[0].clone();
     assert_eq!((merge.end, merge.results), (Some(MergeEnd::UpTo(77)), [3, 0, 0, 0]));
     let mut cache = restored(&cache);
-    assert_eq!(
-        send(&mut cache, other.clone()),
-        Err(CommandError::MergedMeanwhile),
-        "a plan of an earlier time"
-    );
+    assert_eq!(send(&mut cache, other.clone()), Err(CommandError::PlanOutdated), "a plan of an earlier time");
     let other = MergeStep { after: 77, ..other };
     assert_eq!(send(&mut cache, other), Ok(Vec::new()));
     let aborted = MergeStep { merge: "other".into(), ..step(1, Vec::new(), Some(MergeEnd::Aborted)) };
@@ -123,7 +119,37 @@ fn what_is_decided_is_remembered_for_ever() {
     }
     let mut cache = restored(&cache);
     assert_eq!((cache.merges().len(), cache.decided_until(FORK)), (64, 77));
-    assert_eq!(send(&mut cache, step(0, Vec::new(), None)), Err(CommandError::MergedMeanwhile));
+    assert_eq!(send(&mut cache, step(0, Vec::new(), None)), Err(CommandError::PlanOutdated));
+}
+
+/// The cluster remembers 65,536 removals. A plan that is older than all of them is refused before anything is done; those of the
+/// merge itself keep none of its own changes out.
+#[test]
+fn a_plan_with_more_removals_than_are_remembered_comes_in() {
+    const KEYS: u64 = 70_000;
+    let names: Vec<String> = (0..KEYS).map(|number| format!("k{number:05}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut cache = Branch::of(&trunk(&names, 2 * KEYS), true).cache;
+    let planned_at = cache.index();
+    let at = |number: u64, ops: Vec<MergeOp>| MergeStep { planned_at, ..step(number, ops, None) };
+    let mut number = 0;
+    for some in (1..=KEYS).zip(&names).collect::<Vec<_>>().chunks(1_024) {
+        let remove = |(revision, name): &(u64, &&str)| {
+            op(name, MergeGuard::Revision(*revision), MergeChange::Remove { at_ms: 40 })
+        };
+        let stamp = crate::oracle::stamp(cache.index() + 1, 50);
+        let command = Command::Merge(Box::new(at(number, some.iter().map(remove).collect())));
+        cache.apply(stamp, command).outcome.expect("it is due");
+        number += 1;
+    }
+    let new = vec![op("new", MergeGuard::Absent, put("there", 40))];
+    assert_eq!(send(&mut cache, at(number, new.clone())), Ok(vec![MergeResult::Done]));
+    let end = MergeStep { end: Some(MergeEnd::Aborted), ..at(number + 1, Vec::new()) };
+    assert_eq!(send(&mut cache, end), Ok(Vec::new()));
+    let later = |planned_at| MergeStep { merge: "later".into(), planned_at, ..step(0, new.clone(), None) };
+    assert_eq!(send(&mut cache, later(planned_at)), Err(CommandError::PlanOutdated));
+    let now = cache.index();
+    assert_eq!(send(&mut cache, later(now)), Ok(vec![MergeResult::Changed]), "it is there now");
 }
 
 /// A key that is gone here was removed on another side: a third side must not bring it back.

@@ -71,8 +71,8 @@ impl Cache {
         }
     }
 
-    /// Whether a key that is absent may have been removed, or been there and gone again, since a plan that took it for absent: the
-    /// plan must not undo that. In doubt it has.
+    /// Whether a key that is absent has been removed, or been there and gone again, since a plan that took it for absent: the plan must
+    /// not undo that.
     fn went_after(&self, planned_at: u64, history: &str, key: &Key) -> bool {
         let key = key.as_str();
         let expired = self.store.find(key).map(|(_, entry)| entry.revision.get());
@@ -83,8 +83,7 @@ impl Cache {
             // A full cache loses keys all the time, and almost never this one.
             Loss::NotAfter(_) => None,
         };
-        let forgotten = Some(self.tombstones.forgotten().revision);
-        [expired, removed, gone, lost, forgotten].into_iter().flatten().any(|revision| revision > planned_at)
+        [expired, removed, gone, lost].into_iter().flatten().any(|revision| revision > planned_at)
     }
 
     fn check_step(&self, step: &MergeStep) -> Result<(), CommandError> {
@@ -114,8 +113,10 @@ impl Cache {
             Some(_) => Ok(()),
             None if step.number > 0 => out_of_turn(0, false),
             None if self.merges.open().is_some() => Err(CommandError::AnotherMerge),
-            None if step.after != self.merges.decided_until(&step.history) => {
-                Err(CommandError::MergedMeanwhile)
+            None if step.after != self.merges.decided_until(&step.history) => Err(CommandError::PlanOutdated),
+            // What has gone since the plan is not known any more. Later steps do not ask: the merge itself removes much.
+            None if step.planned_at > 0 && self.tombstones.forgotten().revision > step.planned_at => {
+                Err(CommandError::PlanOutdated)
             }
             None => Ok(()),
         }

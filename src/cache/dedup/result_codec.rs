@@ -416,7 +416,7 @@ fn put_error(out: &mut impl Write, error: &CommandError) -> Result<()> {
             put_bool(out, *ended)
         }
         CommandError::AnotherMerge => head(10, &None),
-        CommandError::MergedMeanwhile => head(11, &None),
+        CommandError::PlanOutdated => head(11, &None),
         CommandError::NoSuchToken => head(12, &None),
         CommandError::TokenExists => head(13, &None),
         CommandError::TooManyTokens => head(14, &None),
@@ -466,7 +466,7 @@ fn error(source: &mut Decoder<impl BufRead>) -> std::result::Result<CommandError
         8 => CommandError::FeatureLevel { needed: source.u32()?, kept: source.u32()? },
         9 => CommandError::MergeOutOfTurn { next: source.u64()?, ended: source.bool()? },
         10 => CommandError::AnotherMerge,
-        11 => CommandError::MergedMeanwhile,
+        11 => CommandError::PlanOutdated,
         12 => CommandError::NoSuchToken,
         13 => CommandError::TokenExists,
         14 => CommandError::TooManyTokens,

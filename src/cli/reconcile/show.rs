@@ -14,10 +14,11 @@ pub fn show(plan: &Path, key: Option<&str>, json: bool) -> Result<()> {
     let unreadable = || format!("{}", plan.display());
     let file = File::open(plan).with_context(unreadable)?;
     let output = Output { json };
-    let mut found = None;
+    // One that the end of a log changed, which is left out, has two.
+    let mut found = Vec::new();
     let (header, footer) = read_plan(BufReader::new(file), |_, line| {
         match key {
-            Some(key) if key == line.key.as_str() => found = Some(line),
+            Some(key) if key == line.key.as_str() => found.push(line),
             Some(_) => {}
             None if json => println!("{}", serde_json::to_string(&line)?),
             None => println!("{}", line_in_words(&line)),
@@ -25,8 +26,8 @@ pub fn show(plan: &Path, key: Option<&str>, json: bool) -> Result<()> {
         Ok(())
     })
     .with_context(unreadable)?;
-    match (key, found) {
-        (None, _) => output.print(&footer, || {
+    match key {
+        None => output.print(&footer, || {
             format!(
                 "{}\n{} changes are proposed; plan {}",
                 describe(&header),
@@ -34,8 +35,8 @@ pub fn show(plan: &Path, key: Option<&str>, json: bool) -> Result<()> {
                 footer.plan_id
             )
         }),
-        (Some(_), Some(line)) => output.print(&line, || key_in_words(&line)),
-        (Some(key), None) => Err(NoSuchKey(key.to_owned()).into()),
+        Some(key) if found.is_empty() => Err(NoSuchKey(key.to_owned()).into()),
+        Some(_) => found.iter().try_for_each(|line| output.print(line, || key_in_words(line))),
     }
 }
 
