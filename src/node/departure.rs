@@ -356,6 +356,9 @@ impl Inner {
             history = left.history,
             "this node leaves its cluster, and goes on alone from here"
         );
+        if !left.from.forced {
+            self.end_forwarding().await;
+        }
         self.links.sever();
         self.departure.go();
         Ok(())

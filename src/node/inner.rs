@@ -70,6 +70,17 @@ pub(super) struct Running {
 }
 
 impl Inner {
+    /// Answers what peers have forwarded to this node, and takes nothing more: it is about to go.
+    pub(super) async fn end_forwarding(&self) {
+        let ending = {
+            let running = self.running.lock().expect("no panic while held");
+            running.as_ref().map(|running| running.peer_server.end_forwarding())
+        };
+        if let Some(ending) = ending {
+            ending.await;
+        }
+    }
+
     /// Log time by this node's clock, in milliseconds since the Unix epoch.
     pub(super) fn now_ms(&self) -> u64 {
         let clock_ms = self.consensus.clock().now_ms().unwrap_or(0);

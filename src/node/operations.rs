@@ -213,12 +213,10 @@ impl Node {
     pub async fn stop(&self) {
         self.drain().await;
         self.inner.departure.interrupt();
-        let running = self.inner.running.lock().expect("no panic while held").take();
-        if let Some(running) = &running
-            && !self.inner.links.is_cut()
-        {
-            running.peer_server.end_forwarding().await;
+        if !self.inner.links.is_cut() {
+            self.inner.end_forwarding().await;
         }
+        let running = self.inner.running.lock().expect("no panic while held").take();
         drop(running);
         self.inner.consensus.shutdown().await;
         let store = self.inner.store.clone();

@@ -116,11 +116,13 @@ impl PeerServer {
     /// Ends the connections on which peers forward the requests of their clients. Those under way are answered, if that takes no
     /// longer than two seconds; of all others the peers learn that nothing was done. What Raft needs to decide those under way goes
     /// on until the server is dropped.
-    pub async fn end_forwarding(&self) {
-        let taking = &self.shared.takes_forwarded;
-        taking.send_replace(false);
-        if timeout(STOP_TIMEOUT, taking.closed()).await.is_err() {
-            tracing::info!("some requests of peers were not answered before the node stopped");
+    pub fn end_forwarding(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = self.shared.clone();
+        async move {
+            shared.takes_forwarded.send_replace(false);
+            if timeout(STOP_TIMEOUT, shared.takes_forwarded.closed()).await.is_err() {
+                tracing::info!("some requests of peers were not answered before the node stopped");
+            }
         }
     }
 }
