@@ -359,29 +359,14 @@ fn why_not(result: MergeResult) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::{Rules, SideHeader};
+    use crate::merging::steps::tests::header;
     use std::io::Write;
 
     /// A merge that was aborted, and forgotten then, is found in the files of its plan.
     #[test]
     fn a_plan_is_new_if_its_files_know_no_step_that_was_sent() {
-        let side =
-            || SideHeader { source: String::new(), history: "h".into(), number: 1, index: 9, exact: true };
-        let header = PlanHeader {
-            format: PlanHeader::format(),
-            created_at_ms: 0,
-            cluster_id: "c".into(),
-            fork_index: 1,
-            live: side(),
-            incoming: side(),
-            decided_until: 0,
-            decided: BTreeMap::from([("h".to_owned(), 0), ("earlier".to_owned(), 7)]),
-            up_to: 9,
-            tail_entries: 0,
-            left_out_entries: 0,
-            shift_ms: 0,
-            rules: Rules::default(),
-        };
+        let decided = BTreeMap::from([("h".to_owned(), 0), ("earlier".to_owned(), 7)]);
+        let header = PlanHeader { decided, ..header() };
         let then = BTreeMap::from([("earlier".to_owned(), 7), ("other".to_owned(), 99)]);
         let is_new_with = |losers: &str, applied: &str, decided: &BTreeMap<String, u64>| {
             let folder = tempfile::tempdir().expect("a folder");

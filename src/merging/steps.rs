@@ -214,7 +214,7 @@ fn times_of(written: &Written) -> MergeTimesRequest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::reconcile::{Rules, SideHeader};
     use std::collections::BTreeMap;
@@ -224,8 +224,8 @@ mod tests {
         SideHeader { source, history, number, index: 9, exact: true }
     }
 
-    fn builder() -> StepBuilder {
-        let header = PlanHeader {
+    pub fn header() -> PlanHeader {
+        PlanHeader {
             format: PlanHeader::format(),
             created_at_ms: 0,
             cluster_id: "c".into(),
@@ -239,8 +239,11 @@ mod tests {
             left_out_entries: 0,
             shift_ms: 0,
             rules: Rules::default(),
-        };
-        StepBuilder::new(header, "m".into())
+        }
+    }
+
+    fn builder() -> StepBuilder {
+        StepBuilder::new(header(), "m".into())
     }
 
     /// A conflict that live wins, so that nothing is sent, or that incoming wins.

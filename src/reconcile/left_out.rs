@@ -11,8 +11,9 @@ use super::verdict::{Action, Case, Guard, Verdict};
 use super::view::{View, try_each_key};
 use crate::cache::{Key, Scope};
 
-/// Goes through the keys that a side changed after this index of its log, in their order, and hands on a proposal for each that sets
-/// it aside, unless live has the same. Then those of keys that are gone. `whole` is the side with all of its log, `counted` with the part of it that counts.
+/// Goes through the keys that a side changed after the index `until` of its log, in their order, and hands on a proposal for each that
+/// sets it aside, unless live has the same. Then those of keys that are gone. `whole` is the side with all of its log, `counted` with
+/// the part of it that counts.
 ///
 /// # Errors
 /// Those of `each`.

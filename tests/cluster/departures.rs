@@ -1,4 +1,4 @@
-//! Nodes go on purpose, and clients of the others do not hear of it.
+//! Nodes go on purpose, and clients of the others are not refused.
 
 use crate::support::{Cluster, Node, run, until};
 use reqwest::Method;
@@ -79,7 +79,7 @@ async fn a_leader_stops_and_clients_of_others_do_not_hear_of_it() {
 
 /// Nor is anybody refused when it leaves the cluster, which it does once it has ended what it has begun.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_is_detached_and_clients_of_others_do_not_hear_of_it() {
+async fn a_leader_is_detached_and_clients_of_others_are_not_refused() {
     let cluster = Cluster::start(3, &[]).await;
     for round in 0..3 {
         let leader = cluster.leader().await;

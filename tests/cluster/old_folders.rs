@@ -76,15 +76,22 @@ async fn rows_27_and_30_a_tail_and_more_folders_of_one_old_side() {
     }
 }
 
+/// A cluster that has taken in an old folder, and the plan by which it did.
+async fn reconciled() -> (Sides, String) {
+    let sides = apart().await;
+    let old = sides.cluster.nodes[0].data_dir.to_str().unwrap().to_owned();
+    let (out, url) = (path(&sides.cluster, "plan").to_str().unwrap().to_owned(), &sides.restored.http);
+    assert_eq!(run(&["reconcile", "plan", "--from", &old, "--out", &out, "--url", url]).0, 0);
+    assert_eq!(run(&["reconcile", "apply", &out, "--url", url]).0, 0);
+    (sides, out)
+}
+
 /// A cluster that has taken in an old folder has decided what its own history shares with that one. A node that leaves it afterwards
 /// comes back all the same, and what it added is added.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_comes_back_after_an_old_folder_was_reconciled() {
-    let Sides { cluster, restored } = apart().await;
-    let (old, out) = (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), path(&cluster, "plan"));
-    let (out, url) = (out.to_str().unwrap(), restored.http.clone());
-    assert_eq!(run(&["reconcile", "plan", "--from", &old, "--out", out, "--url", &url]).0, 0);
-    assert_eq!(run(&["reconcile", "apply", out, "--url", &url]).0, 0);
+    let (Sides { cluster, restored }, _) = reconciled().await;
+    let url = restored.http.clone();
 
     let mut second = Node::new(cluster.dir.path(), "r2", &["--join", &url]);
     second.start();
@@ -117,11 +124,8 @@ async fn a_node_comes_back_after_an_old_folder_was_reconciled() {
 /// nowhere but in its file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_was_forgotten_leaves_its_files_as_they_are() {
-    let Sides { cluster, restored } = apart().await;
-    let (old, out) = (cluster.nodes[0].data_dir.to_str().unwrap().to_owned(), path(&cluster, "plan"));
-    let (out, url) = (out.to_str().unwrap(), restored.http.clone());
-    assert_eq!(run(&["reconcile", "plan", "--from", &old, "--out", out, "--url", &url]).0, 0);
-    assert_eq!(run(&["reconcile", "apply", out, "--url", &url]).0, 0);
+    let (Sides { cluster, restored }, out) = reconciled().await;
+    let url = restored.http.clone();
     for number in 0..64 {
         let step = json!({"merge": format!("m{number}"), "history": "another", "step": 0, "end": "aborted"});
         let answer = cluster.request(Method::POST, &restored, "/v1/reconcile", step.to_string()).await;
@@ -133,7 +137,7 @@ async fn a_plan_that_was_forgotten_leaves_its_files_as_they_are() {
     };
     let before = files();
     assert!(before.iter().all(|file| !file.is_empty()));
-    let (code, text, error) = run(&["reconcile", "apply", out, "--url", &url]);
+    let (code, text, error) = run(&["reconcile", "apply", &out, "--url", &url]);
     assert!(code == 1 && error.contains("make a new plan"), "{code}: {text}{error}");
     assert_eq!(files(), before);
 }

@@ -56,8 +56,8 @@ struct Call {
     answer: oneshot::Sender<Result<Bytes, Refusal>>,
 }
 
-/// Hands every request to the test, and panics once it has answered one that asks for that. Appends are answered with their own bodies, except that `fail` ends
-/// the answers; nothing is answered until `appends_at_once` of them are there.
+/// Hands every request to the test, and panics once it has answered one that asks for that. Appends are answered with their
+/// own bodies, except that `fail` ends the answers; nothing is answered until `appends_at_once` of them are there.
 struct ToTest {
     calls: mpsc::UnboundedSender<Call>,
     appends_at_once: usize,
